@@ -1,0 +1,38 @@
+# Every target installs what it needs first. PYTHON chooses the interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install demo test check serve bench proof clean
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP) ## create .venv with everything in it
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+demo: install ## train a small network, compress it through the real service, print before and after
+	$(BIN)/python examples/demo.py
+
+check: install ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: check ## check, then every test that needs no extra hardware
+	$(BIN)/python -m pytest -m "not slow and not benchmark"
+
+proof: install ## the slower proofs on the pretrained networks of ../shared
+	$(BIN)/python -m pytest -m "slow and not benchmark" -s
+
+bench: install ## speed and memory, as ratios taken in one run
+	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
+
+serve: install ## API and one worker on http://127.0.0.1:8000
+	$(BIN)/sosp serve
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) demo-out build *.egg-info

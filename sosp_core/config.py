@@ -1,0 +1,230 @@
+"""The recipe of a job: one frozen dataclass a stage, validated when built.
+
+The core owns the meaning of each field; ``service.recipes`` parses JSON into these classes and
+derives the API schema from them. ``__pydantic_config__`` is a plain mapping, read by pydantic
+if it is the one who builds the object: unknown fields and lax conversions are errors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar
+
+STRICT: dict[str, Any] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+
+
+class Objective(StrEnum):
+    """The loss whose rise is estimated and which fine-tuning lowers."""
+
+    AUTO = "auto"  # labels if the data has them, distillation otherwise
+    CROSS_ENTROPY = "cross_entropy"
+    BCE = "bce"
+    MSE = "mse"
+    DISTILL = "distill"  # match the uploaded model; ignores labels
+
+
+class Method(StrEnum):
+    """How structures are scored."""
+
+    SOSP_H = "sosp-h"
+    MAGNITUDE = "magnitude"
+    RANDOM = "random"
+
+
+class Metric(StrEnum):
+    """What a budget counts."""
+
+    MACS = "macs"
+    PARAMS = "params"
+    SIZE = "size"  # bytes of all initializers
+    STRUCTURES = "structures"
+
+
+class Precision(StrEnum):
+    """Arithmetic of fine-tuning."""
+
+    AUTO = "auto"  # bf16 autocast on CUDA, float32 elsewhere
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+class Optimizer(StrEnum):
+    """Who takes the fine-tuning steps."""
+
+    SGD = "sgd"
+    ADAMW = "adamw"
+
+
+class Mode(StrEnum):
+    """What the job does."""
+
+    PRUNE = "prune"
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What must be left after pruning: a share (``keep``) or an amount (``at_most``), not both.
+
+    With neither, ``keep`` is 0.5.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    metric: Metric = Metric.MACS
+    keep: float | None = None
+    at_most: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.keep is None or self.at_most is None, "give keep or at_most, not both")
+        _require(self.keep is None or 0 < self.keep < 1, f"keep must lie between 0 and 1, got {self.keep}")
+        _require(self.at_most is None or self.at_most >= 1, f"at_most must be at least 1, got {self.at_most}")
+
+    def target(self, total: int) -> int:
+        """The largest amount allowed, for a model that has ``total``."""
+        if self.at_most is not None:
+            return self.at_most
+        return int(total * (0.5 if self.keep is None else self.keep))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneConfig:
+    """Which structures go.
+
+    Attributes:
+        method: How structures are scored.
+        budget: What may be left.
+        rounds: Scores are taken again at the current mask this many times; 1 is one-shot.
+        samples: Calibration samples that the scores read, at most.
+        batch_size: Samples a scoring pass holds at once.
+        round_to: Widths stay multiples of this where they were; 1 lets any width happen.
+        max_layer_ratio: No group of equivalent structures loses a larger share than this.
+        protect: Node names, or shell patterns of them, whose widths stay as they are.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    method: Method = Method.SOSP_H
+    budget: Budget = field(default_factory=Budget)
+    rounds: int = 8
+    samples: int = 512
+    batch_size: int = 32
+    round_to: int = 1
+    max_layer_ratio: float = 0.9
+    protect: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.rounds <= 200, f"rounds must lie in 1..200, got {self.rounds}")
+        _require(self.samples >= 1, f"samples must be at least 1, got {self.samples}")
+        _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
+        _require(1 <= self.round_to <= 256, f"round_to must lie in 1..256, got {self.round_to}")
+        _require(
+            0 < self.max_layer_ratio <= 1, f"max_layer_ratio must lie in (0, 1], got {self.max_layer_ratio}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """How the slim network recovers.
+
+    Attributes:
+        epochs: Passes over the training share of the data; ``steps`` overrides it.
+        steps: Optimiser steps; 0 turns fine-tuning off.
+        optimizer: ``sgd`` (momentum 0.9) or ``adamw``.
+        lr: Peak learning rate; None chooses one that suits the optimiser and the network.
+        weight_decay: Decoupled for AdamW, plain for SGD.
+        batch_size: Samples a step.
+        distill: Weight of matching the original's outputs against the labels, 0 to 1.
+        temperature: Softens both distributions of the distillation.
+        augment: ``auto``, ``none``, or names out of ``flip`` and ``shift``, joined by ``+``.
+        holdout: Share of the data kept aside to choose the best weights by.
+        patience: Evaluations without improvement before an early stop.
+        precision: Arithmetic.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    epochs: float = 8.0
+    steps: int | None = None
+    optimizer: Optimizer = Optimizer.SGD
+    lr: float | None = None
+    weight_decay: float = 1e-4
+    batch_size: int = 64
+    distill: float = 0.7
+    temperature: float = 2.0
+    augment: str = "auto"
+    holdout: float = 0.1
+    patience: int = 5
+    precision: Precision = Precision.AUTO
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.epochs <= 10_000, f"epochs must lie in 0..10000, got {self.epochs}")
+        _require(self.steps is None or self.steps >= 0, f"steps must not be negative, got {self.steps}")
+        _require(self.lr is None or 0 < self.lr <= 10, f"lr must lie in (0, 10], got {self.lr}")
+        _require(0 <= self.weight_decay <= 1, f"weight_decay must lie in 0..1, got {self.weight_decay}")
+        _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
+        _require(0 <= self.distill <= 1, f"distill must lie in 0..1, got {self.distill}")
+        _require(self.temperature > 0, f"temperature must be positive, got {self.temperature}")
+        _require(0 < self.holdout <= 0.5, f"holdout must lie in (0, 0.5], got {self.holdout}")
+        _require(self.patience >= 1, f"patience must be at least 1, got {self.patience}")
+        self.augmentations()
+
+    def augmentations(self) -> frozenset[str] | None:
+        """The augmentations asked for; None leaves the choice to the data."""
+        if self.augment == "auto":
+            return None
+        names = frozenset() if self.augment == "none" else frozenset(self.augment.split("+"))
+        unknown = names - {"flip", "shift"}
+        _require(
+            not unknown,
+            f"augment is auto, none, flip, shift or flip+shift; unknown: {', '.join(sorted(unknown))}",
+        )
+        return names
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkConfig:
+    """How original and slim are timed.
+
+    Attributes:
+        providers: ONNX Runtime execution providers, in order of preference.
+        threads: Intra-op thread counts to measure with.
+        batch_sizes: Batch sizes to measure with; one if the model's batch is fixed.
+        min_time_s: Time spent on each combination, at least, once warm.
+        max_time_s: And at most; the interval of the ratio is reported as it then is.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    threads: tuple[int, ...] = (1,)
+    batch_sizes: tuple[int, ...] = (1, 16)
+    min_time_s: float = 1.0
+    max_time_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        _require(bool(self.providers), "providers must not be empty")
+        _require(bool(self.threads), "threads must not be empty")
+        _require(bool(self.batch_sizes), "batch_sizes must not be empty")
+        _require(all(1 <= t <= 1024 for t in self.threads), "threads must lie in 1..1024")
+        _require(all(1 <= b <= 65536 for b in self.batch_sizes), "batch_sizes must lie in 1..65536")
+        _require(
+            0 < self.min_time_s <= self.max_time_s <= 600, "need 0 < min_time_s <= max_time_s <= 600 seconds"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything a job can be told besides its model and data."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    mode: Mode = Mode.PRUNE
+    objective: Objective = Objective.AUTO
+    prune: PruneConfig = field(default_factory=PruneConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.seed < 2**32, f"seed must lie in 0..2^32-1, got {self.seed}")
