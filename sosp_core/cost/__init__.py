@@ -1,0 +1,1 @@
+"""What a model costs at given widths: multiply-accumulates, parameters, bytes."""

@@ -1,0 +1,1 @@
+"""Derivatives of a mean loss with respect to few variables; knows nothing of ONNX."""

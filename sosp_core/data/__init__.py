@@ -1,0 +1,1 @@
+"""Calibration and evaluation data: arrays by input name, optional labels, batches, losses."""

@@ -1,0 +1,100 @@
+"""One spelling for the many ways exporters write the same network.
+
+After this, every constant is an initializer of the main graph, no Identity hides an
+initializer, what can be computed ahead is computed, functions are inlined, every node has a
+unique name, and shapes are inferred as far as they can be.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+from onnxscript import optimizer
+
+from sosp_core.errors import ModelInvalid, WeightsNotFinite
+from sosp_core.ir.view import FLOAT_TYPES, constant
+
+#: Constants up to this many elements are folded: a transposed weight matrix, yes; a bomb, no.
+FOLD_LIMIT = 2**26
+
+
+def normalize(model: ir.Model) -> ir.Model:
+    """Rewrite ``model`` in place into the normal form, and return it.
+
+    Names of graph inputs, outputs and named nodes survive, as do opsets and metadata.
+
+    Raises:
+        ModelInvalid: The graph is not sorted, or shape inference contradicts it.
+        WeightsNotFinite: A float initializer holds NaN or infinity.
+    """
+    try:
+        passes.InlinePass()(model)
+        passes.RemoveInitializersFromInputsPass()(model)
+        passes.TopologicalSortPass()(model)
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+        _name_nodes(model.graph)
+        passes.IdentityEliminationPass()(model)
+        _fold(model)
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+        passes.IdentityEliminationPass()(model)
+        passes.RemoveUnusedNodesPass()(model)
+        passes.ShapeInferencePass(strict_mode=False)(model)
+    except (ir.passes.PassError, ValueError, RuntimeError) as error:
+        cause = error.__cause__ or error
+        raise ModelInvalid(reason=str(cause).strip().splitlines()[0]) from error
+    _name_nodes(model.graph)
+    _check_finite(model.graph)
+    return model
+
+
+def _fold(model: ir.Model) -> None:
+    # The folder logs each node it declines; what it declines is no fault.
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    optimizer.fold_constants(
+        model,
+        input_size_limit=FOLD_LIMIT,
+        output_size_limit=FOLD_LIMIT,
+        onnx_shape_inference=True,
+        should_fold=_should_fold,
+    )
+
+
+def _should_fold(node: ir.Node) -> bool | None:
+    """The folder's own choice (None), but for small ConstantOfShape, which it always keeps.
+
+    PyTorch's classic exporter writes every ``F.pad`` as a chain that starts with one.
+    """
+    if node.op_type != "ConstantOfShape":
+        return None
+    shape = constant(node.inputs[0])
+    return None if shape is None or shape.prod() > 1024 else True
+
+
+def _name_nodes(graph: ir.Graph) -> None:
+    """Give unnamed and equally named nodes a name of their own, by operator and position."""
+    taken = {node.name for node in graph if node.name}
+    seen: set[str] = set()
+    for position, node in enumerate(graph):
+        if node.name and node.name not in seen:
+            seen.add(node.name)
+            continue
+        name = base = f"{node.op_type}_{position}" if not node.name else f"{node.name}_{position}"
+        suffix = 0
+        while name in taken or name in seen:
+            suffix += 1
+            name = f"{base}_{suffix}"
+        node.name = name
+        seen.add(name)
+
+
+def _check_finite(graph: ir.Graph) -> None:
+    for name, value in graph.initializers.items():
+        if value.const_value is None or value.const_value.dtype not in FLOAT_TYPES:
+            continue
+        # A sum is finite only if every term is (up to overflow, which float64 excludes), and is
+        # an order of magnitude cheaper than a mask. Masks of -inf are legal only as scalars.
+        array = value.const_value.numpy()
+        if array.size > 1 and not bool(abs(array.astype("float64").sum()) < float("inf")):
+            raise WeightsNotFinite(initializer=name)

@@ -1,0 +1,141 @@
+"""Slots on their way through a graph, and what the rules note down as they pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from sosp_core.ir.view import label
+from sosp_core.ops.slots import Ids, SlotSpace
+from sosp_core.runtime.observe import Shapes
+
+#: The structured axes of a tensor: slot ids along each. Axes without structure are absent.
+Slots = Mapping[int, Ids]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A node that sums over a structured axis of an input: where a gate makes masking exact."""
+
+    value: str
+    node: str
+    position: int
+    axis: int
+    ids: Ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where an integer stands: attribute ``name`` of a node, or its input ``position``."""
+
+    node: str
+    name: str | None = None
+    position: int | None = None
+    index: int | None = None  # None: the attribute is a single integer
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeRule:
+    """The integer at ``place`` is the number of slots of ``ids`` that are kept."""
+
+    place: Place
+    ids: Ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """Multiply-accumulates of a node, per sample: ``coefficient · Π kept(factor)``.
+
+    Attributes:
+        producer: Slots that this node makes, or None if none of its own.
+    """
+
+    node: str
+    coefficient: float
+    factors: tuple[Ids, ...]
+    produces: Ids | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Something that stays as it is, and why."""
+
+    node: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.node}: {self.reason}"
+
+
+@dataclass(eq=False)
+class Flow:
+    """The state that rules read and extend, node by node in topological order."""
+
+    opset: int
+    shapes: Shapes
+    space: SlotSpace = field(default_factory=SlotSpace)
+    slots: dict[str, dict[int, Ids]] = field(default_factory=dict)
+    bindings: dict[str, dict[int, Ids]] = field(default_factory=dict)
+    bound_uses: set[tuple[str, int, int]] = field(default_factory=set)
+    readings: list[Reading] = field(default_factory=list)
+    sizes: list[SizeRule] = field(default_factory=list)
+    layers: list[Layer] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def shape(self, value: ir.Value) -> tuple[int, ...]:
+        """The observed shape of a value."""
+        return self.shapes.of(value)
+
+    def of(self, value: ir.Value | None) -> dict[int, Ids]:
+        """Slots of a value by axis; empty for initializers and what carries none."""
+        return {} if value is None else self.slots.get(value.name or "", {})
+
+    def emit(self, value: ir.Value, slots: Slots) -> None:
+        """Say which slots a node's output carries. An axis of one position has nothing to give."""
+        carried: dict[int, Ids] = {}
+        for axis, ids in slots.items():
+            if len(ids) == 1:
+                self.space.freeze(ids, "the only channel of its axis")
+            carried[axis] = ids
+        if carried:
+            self.slots[value.name or ""] = carried
+
+    def bind(self, node: ir.Node, position: int, axis: int, ids: Ids) -> None:
+        """Tie index i along ``axis`` of an initializer input to slot ``ids[i]``."""
+        value = node.inputs[position]
+        name = "" if value is None else value.name or ""
+        known = self.bindings.setdefault(name, {})
+        if axis in known:
+            self.space.unite(known[axis], ids)
+        else:
+            known[axis] = ids
+        self.bound_uses.add((node.name or "", position, axis))
+
+    def read(self, node: ir.Node, position: int, axis: int) -> None:
+        """Note that ``node`` sums over this axis of its input, if it is structured."""
+        value = node.inputs[position]
+        ids = self.of(value).get(axis)
+        if value is not None and ids is not None:
+            reading = Reading(
+                value=value.name or "", node=node.name or "", position=position, axis=axis, ids=ids
+            )
+            self.readings.append(reading)
+
+    def refuse(self, node: ir.Node, reason: str, *ids: Ids) -> None:
+        """Freeze slots (by default all that the node's inputs carry) and say why."""
+        refused = ids or tuple(i for v in node.inputs for i in self.of(v).values())
+        if not refused:
+            return
+        for some in refused:
+            self.space.freeze(some, f"{label(node)}: {reason}")
+        self.refusals.append(Refusal(node=label(node), reason=reason))
+
+    def unite_over(self, joint: Ids, axis: int) -> Ids:
+        """Unite a joint id array over all axes but one; the ids that remain along ``axis``."""
+        rows = np.moveaxis(joint, axis, 0).reshape(joint.shape[axis], -1)
+        for column in rows.T[1:]:
+            self.space.unite(rows[:, 0], column)
+        return np.ascontiguousarray(rows[:, 0])

@@ -1,0 +1,67 @@
+"""Normalisations and softmax: exact where they work within a channel, refused across channels."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from sosp_core.ir.view import attribute
+from sosp_core.ops.flow import Flow
+from sosp_core.ops.table import rules
+
+
+@rules.register("BatchNormalization", "InstanceNormalization")
+def per_channel(node: ir.Node, flow: Flow) -> None:
+    """``y[c] = γ[c]·(x[c] − μ[c]) / σ[c] + β[c]``: all parameters run along axis 1.
+
+    Spec: https://onnx.ai/onnx/operators/onnx__BatchNormalization.html
+    """
+    ids = flow.of(node.inputs[0]).get(1)
+    if ids is not None:
+        for position, value in enumerate(node.inputs[1:], start=1):
+            if value is None or not value.is_initializer():
+                flow.refuse(node, "its parameters are computed, not stored")
+                return
+            flow.bind(node, position, 0, ids)
+    flow.emit(node.outputs[0], flow.of(node.inputs[0]))
+
+
+@rules.register("Softmax", "LogSoftmax", "Hardmax")
+def softmax(node: ir.Node, flow: Flow) -> None:
+    """Normalises over ``axis``; before opset 13 over everything from ``axis`` on.
+
+    Spec: https://onnx.ai/onnx/operators/onnx__Softmax.html
+    """
+    if node.inputs[0] is None:
+        return
+    rank = len(flow.shape(node.inputs[0]))
+    axis = attribute(node, "axis", -1 if flow.opset >= 13 else 1) % rank
+    over = {axis} if flow.opset >= 13 else set(range(axis, rank))
+    _across(node, flow, over, "it normalises over the channels")
+
+
+@rules.register("LayerNormalization", "RMSNormalization")
+def layer_normalization(node: ir.Node, flow: Flow) -> None:
+    """Mean and variance over ``axis`` and all later axes.
+
+    Spec: https://onnx.ai/onnx/operators/onnx__LayerNormalization.html
+    """
+    if node.inputs[0] is None:
+        return
+    rank = len(flow.shape(node.inputs[0]))
+    over = set(range(attribute(node, "axis", -1) % rank, rank))
+    _across(node, flow, over, "it normalises over the channels")
+
+
+@rules.register("GroupNormalization", "LRN", "LpNormalization", "MeanVarianceNormalization")
+def across_channels(node: ir.Node, flow: Flow) -> None:
+    """Statistics over several channels: removing one changes the others."""
+    if node.inputs[0] is None:
+        return
+    _across(node, flow, set(range(len(flow.shape(node.inputs[0])))), "it normalises over the channels")
+
+
+def _across(node: ir.Node, flow: Flow, axes: set[int], reason: str) -> None:
+    slots = flow.of(node.inputs[0])
+    for axis in axes & slots.keys():
+        flow.refuse(node, reason, slots[axis])
+    flow.emit(node.outputs[0], slots)

@@ -1,0 +1,73 @@
+"""ONNX Runtime sessions with every option that changes a result or a time set explicitly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+
+from sosp_core.errors import ModelInvalid
+
+Array = np.ndarray[Any, Any]
+CPU = ("CPUExecutionProvider",)
+
+
+def serialize(model: ir.Model) -> bytes:
+    """The model as one ONNX protobuf."""
+    return bytes(ir.serde.serialize_model(model).SerializeToString())
+
+
+def open_session(
+    model: ir.Model | bytes,
+    *,
+    threads: int = 0,
+    providers: Sequence[str] = CPU,
+    optimise: bool = True,
+) -> ort.InferenceSession:
+    """Open a session on a model held in memory.
+
+    Args:
+        model: The model; bytes make ONNX Runtime refuse any reference to external files.
+        threads: Intra-op threads; 0 lets ONNX Runtime choose.
+        providers: Execution providers, best first.
+        optimise: Graph optimisations on; off keeps every tensor of the graph as it is written.
+
+    Raises:
+        ModelInvalid: ONNX Runtime cannot load the model.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    # Spinning threads of two live sessions steal each other's cores and spoil comparisons.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    content = model if isinstance(model, bytes) else serialize(model)
+    try:
+        return ort.InferenceSession(content, options, providers=list(providers))
+    except Exception as error:  # ONNX Runtime's exceptions share no public base class
+        raise ModelInvalid(reason=f"ONNX Runtime cannot load it: {_reason(error)}") from error
+
+
+def run(session: ort.InferenceSession, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Run a session; the outputs by name.
+
+    Raises:
+        ModelInvalid: ONNX Runtime fails on these inputs.
+    """
+    names = [o.name for o in session.get_outputs()]
+    wanted = {i.name for i in session.get_inputs()}
+    try:
+        outputs = session.run(names, {k: v for k, v in feeds.items() if k in wanted})
+    except Exception as error:  # ONNX Runtime's exceptions share no public base class
+        raise ModelInvalid(reason=f"ONNX Runtime cannot run it: {_reason(error)}") from error
+    return dict(zip(names, outputs, strict=True))
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:500]

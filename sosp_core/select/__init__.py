@@ -1,0 +1,1 @@
+"""From scores, costs and a budget to a plan; pure functions."""

@@ -1,0 +1,64 @@
+"""A plan: which structures stay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sosp_core.config import Metric
+from sosp_core.structures.structures import STAYS, Alive, Structures, kept_count
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCut:
+    """The width of one weight-bearing node before and after."""
+
+    node: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The decision, and what it costs.
+
+    Attributes:
+        alive: ``[S]``, true for structures that stay.
+        before: Every metric of the original.
+        after: Every metric of the slim model.
+        layers: Widths by node, in graph order.
+    """
+
+    alive: Alive
+    before: dict[Metric, int]
+    after: dict[Metric, int]
+    layers: tuple[LayerCut, ...]
+
+    def to_json(self, structures: Structures) -> dict[str, Any]:
+        """The plan by group: what is kept of each, as positions within the group."""
+        return {
+            "schema": "sosp.plan/1",
+            "before": {str(k): v for k, v in self.before.items()},
+            "after": {str(k): v for k, v in self.after.items()},
+            "groups": [
+                {
+                    "name": group.name,
+                    "structures": len(group.members),
+                    "kept": [int(i) for i in np.flatnonzero(self.alive[group.members])],
+                }
+                for group in structures.groups
+            ],
+            "layers": [{"node": c.node, "before": c.before, "after": c.after} for c in self.layers],
+            "refusals": [str(r) for r in structures.refusals],
+        }
+
+
+def layer_cuts(structures: Structures, alive: Alive) -> tuple[LayerCut, ...]:
+    """Widths by node under a mask; nodes whose width is fixed for ever are left out."""
+    return tuple(
+        LayerCut(node=layer.node, before=len(layer.members), after=kept_count(layer.members, alive))
+        for layer in structures.layers
+        if (layer.members != STAYS).any()
+    )

@@ -1,0 +1,1 @@
+"""What can be removed from a model, and what falls with it."""

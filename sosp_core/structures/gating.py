@@ -1,0 +1,78 @@
+"""Put the gates into the graph: a multiplication before every node that sums over structure.
+
+The gated model is ordinary ONNX. With gates of 0 and 1 it *is* the masked network, run by the
+same referee as the slim one; with gates as variables it is the network in mask space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from sosp_core.runtime.observe import Shapes
+from sosp_core.structures.structures import STAYS, Alive, Members, Structures
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatedModel:
+    """A model with gates.
+
+    Attributes:
+        model: A copy of the original with ``Mul`` nodes in it.
+        gates: By the name of a gate's initializer, its members: which structure scales which entry.
+    """
+
+    model: ir.Model
+    gates: Mapping[str, Members]
+
+    def mask(self, alive: Alive) -> ir.Model:
+        """Set every gate of a removed structure to 0 and all others to 1, in place."""
+        for name, members in self.gates.items():
+            value = self.model.graph.initializers[name]
+            if value.const_value is None:  # made below, always with a value
+                continue
+            old = value.const_value.numpy()
+            new = ((members == STAYS) | alive[members]).astype(old.dtype).reshape(old.shape)
+            value.const_value = ir.tensor(new, name=name)
+        return self.model
+
+
+def gate_model(model: ir.Model, structures: Structures, shapes: Shapes) -> GatedModel:
+    """Copy ``model`` and insert one gate for each (tensor, axis) that is read.
+
+    A gate multiplies what the readers see and nothing else, so whatever lies between the
+    producer and them (bias, sigmoid, padding of a shifted value) is silenced too.
+    """
+    gated = model.clone()
+    nodes = {node.name: node for node in gated.graph}
+    inserted: dict[str, Members] = {}
+    for number, gate in enumerate(structures.gates):
+        readers = [(nodes[name], position) for name, position in gate.readers]
+        source = readers[0][0].inputs[readers[0][1]]
+        if source is None:  # a reader's input exists, or it would not have been noted
+            continue
+        name = f"sosp.gate.{number}"
+        # [n, 1, ...]: broadcasting aligns from the right, so the batch axis needs no mention.
+        trailing = len(shapes.shape[gate.value]) - gate.axis - 1
+        ones = np.ones((len(gate.members), *[1] * trailing), dtype=shapes.dtype[gate.value])
+        value = ir.Value(name=name, const_value=ir.tensor(ones, name=name))
+        value.dtype, value.shape = ir.DataType.from_numpy(ones.dtype), ir.Shape(ones.shape)
+        gated.graph.register_initializer(value)
+        product = ir.node("Mul", [source, value], name=f"{name}.mul")
+        product.outputs[0].name = f"{name}.out"
+        product.outputs[0].dtype, product.outputs[0].shape = source.dtype, source.shape
+        gated.graph.insert_before(_first(gated.graph, [n for n, _ in readers]), product)
+        for node, position in readers:
+            node.replace_input_with(position, product.outputs[0])
+        inserted[name] = gate.members
+    return GatedModel(model=gated, gates=inserted)
+
+
+def _first(graph: ir.Graph, nodes: list[ir.Node]) -> ir.Node:
+    if len(nodes) == 1:
+        return nodes[0]
+    wanted = set(nodes)
+    return next(node for node in graph if node in wanted)
