@@ -27,7 +27,8 @@ class Objective(StrEnum):
 class Method(StrEnum):
     """How structures are scored."""
 
-    SOSP_H = "sosp-h"
+    SOSP_SIGNED = "sosp-signed"  # signed correlations through a square root of the Gauss-Newton matrix
+    SOSP_H = "sosp-h"  # as published
     MAGNITUDE = "magnitude"
     RANDOM = "random"
 
@@ -107,7 +108,7 @@ class PruneConfig:
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-    method: Method = Method.SOSP_H
+    method: Method = Method.SOSP_SIGNED
     budget: Budget = field(default_factory=Budget)
     rounds: int = 8
     samples: int = 512

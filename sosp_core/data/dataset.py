@@ -48,10 +48,10 @@ class Dataset:
             if not (drop_last and stop - start < size):
                 yield self.take(np.arange(start, stop))
 
-    def split(self, share: float, seed: int) -> tuple[Dataset, Dataset]:
-        """Shuffle and set ``share`` aside: (rest, held out); at least one sample each if N ≥ 2."""
+    def split(self, share: float, seed: int, multiple: int = 1) -> tuple[Dataset, Dataset]:
+        """Shuffle and set ``share`` aside: (rest, held out), the latter a multiple of ``multiple``."""
         order = np.random.default_rng(seed).permutation(len(self))
-        held = max(1, round(len(self) * share))
+        held = max(1, round(len(self) * share / multiple)) * multiple
         return self.take(order[held:]), self.take(order[:held])
 
 
@@ -84,8 +84,10 @@ def load_dataset(path: Path, interface: Interface, *, limit: int | None = None) 
         _check_finite(name, array)
     if labels is not None:
         _check_finite(LABELS, labels)
+    usable = n if limit is None else min(n, limit)
+    usable -= usable % (interface.batch or 1)  # a fixed batch takes whole batches only
     kept = Dataset(inputs=inputs, labels=labels)
-    return kept if limit is None or limit >= n else kept.take(np.arange(limit))
+    return kept if usable == n else kept.take(np.arange(usable))
 
 
 def _fit(arrays: dict[str, Array], port: Port) -> Array:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import sqrt
 
 import numpy as np
 import onnx_ir as ir
@@ -16,9 +17,6 @@ from sosp_core.config import Objective
 from sosp_core.data.dataset import Array, Dataset
 from sosp_core.errors import DataMismatch
 from sosp_core.ir.interface import Interface
-
-#: Mean loss over the batch, in nats for distributions, dimensionless otherwise.
-Loss = Callable[[Sequence[Tensor]], Tensor]
 
 TINY = 1e-12
 
@@ -73,6 +71,60 @@ class Task:
         ]
         return torch.stack(terms).sum(dim=0)
 
+    def curvature_roots(
+        self, outputs: Sequence[Tensor], probes: int, generator: torch.Generator
+    ) -> Iterator[list[Tensor | None]]:
+        """Vectors z over the outputs with ``Σ z zᵀ = R``, the loss curvature of each sample.
+
+        Args:
+            outputs: Of one batch; the curvature is taken there.
+            probes: Yield at most this many. An output with no more entries gets an exact root;
+                a larger one random combinations, right in expectation.
+            generator: Draws the combinations.
+
+        Yields:
+            One tensor for each output, shaped as it; None where this probe leaves it alone.
+        """
+        judged = range(1) if self.labelled else range(len(outputs))
+        for i in judged:
+            y = outputs[i].detach()
+            if not y.is_floating_point():
+                continue
+            entries = y[0].numel()
+            exact = entries <= probes
+            for k in range(entries if exact else probes):
+                noise = _basis(y, k) if exact else _signs(y, generator) / sqrt(probes)
+                z: list[Tensor | None] = [None] * len(outputs)
+                z[i] = _root(self.kinds[i], y, noise)
+                yield z
+
+
+def _basis(y: Tensor, k: int) -> Tensor:
+    unit = torch.zeros_like(y).reshape(len(y), -1)
+    unit[:, k] = 1.0
+    return unit.reshape(y.shape)
+
+
+def _signs(y: Tensor, generator: torch.Generator) -> Tensor:
+    return (torch.randint(0, 2, y.shape, generator=generator) * 2 - 1).to(y)
+
+
+def _root(kind: Kind, y: Tensor, noise: Tensor) -> Tensor:
+    """``R^{1/2} · noise`` for the curvature R of one sample's loss at output y."""
+    places = y[0].numel() // (y.shape[1] if y.ndim > 1 else 1)  # the loss averages over positions
+    if kind is Kind.LOGITS:
+        p = y.softmax(1)
+        scaled = p.sqrt() * noise
+        return (scaled - p * scaled.sum(1, keepdim=True)) / sqrt(places)
+    if kind is Kind.PROBABILITIES:
+        return noise / (y + TINY).sqrt() / sqrt(places)
+    if kind is Kind.BINARY_LOGITS:
+        p = y.sigmoid()
+        return noise * (p * (1 - p) / y[0].numel()).sqrt()
+    if kind is Kind.BINARY_PROBABILITIES:
+        return noise / ((y * (1 - y) + TINY) * y[0].numel()).sqrt()
+    return noise * (2 / (y[0].numel() * (y.var(unbiased=False) + TINY))).sqrt()
+
 
 def _divergence(kind: Kind, y: Tensor, reference: Tensor, temperature: float) -> Tensor:
     reference = reference.to(y.dtype)
@@ -90,12 +142,14 @@ def _divergence(kind: Kind, y: Tensor, reference: Tensor, temperature: float) ->
 
 
 def _kl(log_q: Tensor, log_p: Tensor) -> Tensor:
-    return (log_p.exp() * (log_p - log_q)).sum(1).mean()
+    divergence: Tensor = (log_p.exp() * (log_p - log_q)).sum(1)
+    return divergence.mean()
 
 
 def _binary_kl(log_yes: Tensor, log_no: Tensor, p: Tensor) -> Tensor:
     entropy = torch.special.entr(p) + torch.special.entr(1 - p)
-    return (-p * log_yes - (1 - p) * log_no - entropy).mean()
+    divergence: Tensor = -p * log_yes - (1 - p) * log_no - entropy
+    return divergence.mean()
 
 
 def resolve_task(model: ir.Model, interface: Interface, data: Dataset, objective: Objective) -> Task:

@@ -6,12 +6,13 @@ import numpy as np
 
 from sosp_core.config import Method
 from sosp_core.ir.view import is_float
-from sosp_core.saliency.criterion import Scene, Scores, criterion
+from sosp_core.saliency.criterion import Scene, criterion
+from sosp_core.structures.prices import FixedPrices, Prices
 from sosp_core.structures.structures import STAYS, Alive
 
 
 @criterion(Method.MAGNITUDE)
-def magnitude(scene: Scene, alive: Alive) -> Scores:
+def magnitude(scene: Scene, alive: Alive) -> Prices:
     """L2 norm of all weights that fall with a structure, over the square root of their number."""
     squares = np.zeros(scene.structures.count)
     numbers = np.zeros(scene.structures.count)
@@ -25,11 +26,10 @@ def magnitude(scene: Scene, alive: Alive) -> Scores:
             cut = members != STAYS
             np.add.at(squares, members[cut], (rows[cut] ** 2).sum(axis=1))
             np.add.at(numbers, members[cut], rows.shape[1])
-    scores: Scores = np.sqrt(squares / np.maximum(numbers, 1))
-    return scores
+    return FixedPrices(np.sqrt(squares / np.maximum(numbers, 1)))
 
 
 @criterion(Method.RANDOM)
-def random(scene: Scene, alive: Alive) -> Scores:
+def random(scene: Scene, alive: Alive) -> Prices:
     """Uniform numbers from the recipe's seed: the floor any criterion has to beat."""
-    return np.random.default_rng(scene.seed).random(scene.structures.count)
+    return FixedPrices(np.random.default_rng(scene.seed).random(scene.structures.count))

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from sosp_core.config import Method
 from sosp_core.saliency.mask_space import MaskSpace
+from sosp_core.structures.prices import Prices
 from sosp_core.structures.structures import Alive, Structures
-
-Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +27,8 @@ class Scene:
     seed: int
 
 
-#: Scores ``[S]`` at a mask: smaller goes first; entries of removed structures mean nothing.
-Criterion = Callable[[Scene, Alive], Scores]
+#: Prices of the structures at a mask; entries of removed structures mean nothing.
+Criterion = Callable[[Scene, Alive], Prices]
 
 criteria: dict[Method, Criterion] = {}
 

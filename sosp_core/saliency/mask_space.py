@@ -30,8 +30,20 @@ class Batch:
     reference: tuple[Tensor, ...] | None
 
 
+@dataclass(frozen=True)
+class _Gate:
+    attribute: str
+    members: Tensor
+    axis: int
+
+
 class MaskSpace:
-    """Loss of the gated network over calibration data, as a function of the mask."""
+    """Loss of the gated network over calibration data, as a function of the mask.
+
+    Attributes:
+        task: What the outputs mean.
+        per_sample: Whether each sample can have a mask of its own.
+    """
 
     def __init__(
         self,
@@ -59,12 +71,13 @@ class MaskSpace:
             self._network.to(dtype)
         for parameter in self._network.parameters():
             parameter.requires_grad_(False)
-        self._task = task
+        self.task = task
         self._device = device
         self._gates = [
-            (self._network.attribute_of[name], torch.as_tensor(members, device=device))
-            for name, members in gated.gates.items()
+            _Gate(self._network.attribute_of[name], torch.as_tensor(gate.members, device=device), gate.axis)
+            for name, gate in gated.gates.items()
         ]
+        self.per_sample = all(gate.per_sample for gate in gated.gates.values())
         self._batches = [self._prepare(part) for part in data.batches(batch_size)]
 
     @property
@@ -81,27 +94,33 @@ class MaskSpace:
         return ((len(b.inputs[0]), b) for b in self._batches)
 
     def outputs(self, mask: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The network's outputs with its gates set by ``mask [S]``."""
+        """The network's outputs with its gates set by ``mask [S]``, or ``[N, S]``: one for each sample."""
         # Members of −1 stay for ever: they index the one appended at the end.
-        extended = torch.cat([mask, mask.new_ones(1)])
+        extended = torch.cat([mask, mask.new_ones((*mask.shape[:-1], 1))], dim=-1)
         values = {}
-        for name, members in self._gates:
-            held: Tensor = getattr(self._network, name)
-            values[name] = extended[members].reshape(held.shape).to(held.dtype)
+        for gate in self._gates:
+            held: Tensor = getattr(self._network, gate.attribute)
+            shape: tuple[int, ...] = held.shape
+            if mask.ndim == 2 and len(mask) > 1:
+                shape = (len(mask), *[1] * (gate.axis - 1), *held.shape)
+            values[gate.attribute] = extended[..., gate.members].reshape(shape).to(held.dtype)
         result: tuple[Tensor, ...] = functional_call(self._network, values, tuple(inputs))
         return result
 
-    def loss(self, mask: Tensor, batch: Batch) -> Tensor:
-        """Mean loss of one batch: against labels, or against the unmasked original."""
-        outputs = self.outputs(mask, batch.inputs)
+    def compare(self, outputs: Sequence[Tensor], batch: Batch) -> Tensor:
+        """Mean loss of outputs: against labels, or against the unmasked original."""
         if batch.labels is not None:
-            return self._task.supervised(outputs, batch.labels)
-        return self._task.distilled(outputs, batch.reference or ())
+            return self.task.supervised(outputs, batch.labels)
+        return self.task.distilled(outputs, batch.reference or ())
+
+    def loss(self, mask: Tensor, batch: Batch) -> Tensor:
+        """Mean loss of one batch under a mask."""
+        return self.compare(self.outputs(mask, batch.inputs), batch)
 
     def _prepare(self, part: Dataset) -> Batch:
         arrays = (torch.as_tensor(part.inputs[name]).to(self._device) for name in self._network.input_names)
         inputs = tuple(a.to(self._dtype) if self._dtype and a.is_floating_point() else a for a in arrays)
-        if self._task.labelled and part.labels is not None:
+        if self.task.labelled and part.labels is not None:
             return Batch(inputs=inputs, labels=torch.as_tensor(part.labels).to(self._device), reference=None)
         with torch.no_grad():
             return Batch(inputs=inputs, labels=None, reference=self._network(*inputs))

@@ -6,12 +6,13 @@ import numpy as np
 
 from sosp_core.config import Method
 from sosp_core.curvature.hvp import gradient_and_hvp
-from sosp_core.saliency.criterion import Scene, Scores, criterion
+from sosp_core.saliency.criterion import Scene, criterion
+from sosp_core.structures.prices import FixedPrices, Prices
 from sosp_core.structures.structures import Alive
 
 
 @criterion(Method.SOSP_H)
-def sosp_h(scene: Scene, alive: Alive) -> Scores:
+def sosp_h(scene: Scene, alive: Alive) -> Prices:
     """``λ(s) = |θ_sᵀ∇L| + ½ |θ_sᵀ ∇²L θ_struc|`` with ``θ_struc = Σ_s θ_s``, in mask space.
 
     There it reads ``|∂L/∂m_s| + ½ |(∇²_m L · m)_s|``: one gradient and one Hessian-vector product
@@ -23,5 +24,5 @@ def sosp_h(scene: Scene, alive: Alive) -> Scores:
     space = scene.space()
     mask = space.mask(alive)
     gradient, product = gradient_and_hvp(space.loss, mask, mask, space.batches())
-    scores: Scores = (gradient.abs() + 0.5 * product.abs()).cpu().numpy().astype(np.float64)
-    return scores
+    scores = gradient.abs() + 0.5 * product.abs()
+    return FixedPrices(scores.cpu().numpy().astype(np.float64))

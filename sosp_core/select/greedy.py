@@ -1,10 +1,10 @@
-"""Remove the cheapest structures per unit of budget until the budget is met."""
+"""Remove the cheapest structures, the whole network over, until the budget is met."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, inf
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from sosp_core.config import Metric
 from sosp_core.cost.model import CostModel
 from sosp_core.errors import TargetUnreachable
+from sosp_core.structures.prices import Prices, Scores
 from sosp_core.structures.structures import Alive, Group
-
-Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,50 +58,56 @@ def require_reachable(
 
 
 def shrink(
-    scores: Scores, alive: Alive, groups: Sequence[Group], cost: CostModel, target: int, rules: Rules
+    prices: Prices, alive: Alive, groups: Sequence[Group], cost: CostModel, target: int, rules: Rules
 ) -> Alive:
-    """Remove chunks of structures, least score per unit saved first, until ``target`` is met.
+    """Remove chunks of structures, lowest price first, until ``target`` is met.
 
     Ties are broken by group and structure number, so the result depends on the arguments only.
     Stops early if nothing more may go; see ``require_reachable``.
 
     Args:
-        scores: ``[S]``; a chunk's price is their sum.
+        prices: A chunk's price is the sum over its structures; told of every removal.
         alive: What is there now; never grows.
         groups: The partition of the structures.
-        cost: The metric that ``target`` counts.
+        cost: The metric that ``target`` counts; a chunk that saves none of it stays.
         target: Amount that may be left.
         rules: What a plan may not do.
+
+    Cost: for each chunk one sort of the structures left, besides what ``prices`` takes.
     """
     alive = alive.copy()
-    queues = [_cheapest_first(scores, alive, group) for group in groups]
     kept = cost.kept(alive)
     floors = [rules.floor(group) for group in groups]
-    price = np.full(len(groups), inf)
-
-    def reprice(g: int) -> None:
-        n = rules.chunk(int(kept[g]))
-        if kept[g] - n < floors[g]:
-            price[g] = inf
-            return
-        saved = cost.gain(kept, g, n)
-        price[g] = float(scores[queues[g][:n]].sum()) / saved if saved > 0 else inf
-
-    for g in range(len(groups)):
-        reprice(g)
-    while cost.total(kept) > target and price[best := int(np.argmin(price))] < inf:
-        n = rules.chunk(int(kept[best]))
-        alive[queues[best][:n]] = False
-        queues[best] = queues[best][n:]
-        kept[best] -= n
-        for g in cost.neighbours(best):
-            reprice(g)
+    while cost.total(kept) > target:
+        offers = [
+            offer
+            for g, group in enumerate(groups)
+            if (offer := _offer(prices.scores, alive, group, int(kept[g]), floors[g], rules)) is not None
+            and cost.gain(kept, g, len(offer.members)) > 0
+        ]
+        if not offers:
+            break
+        best = min(offers, key=lambda offer: offer.price)
+        alive[best.members] = False
+        kept = cost.kept(alive)
+        prices.remove(best.members)
     return alive
 
 
-def _cheapest_first(scores: Scores, alive: Alive, group: Group) -> NDArray[np.int64]:
+@dataclass(frozen=True)
+class _Offer:
+    price: float
+    members: NDArray[np.int64]
+
+
+def _offer(scores: Scores, alive: Alive, group: Group, kept: int, floor: int, rules: Rules) -> _Offer | None:
+    """The cheapest chunk a group can give, if it can."""
+    n = rules.chunk(kept)
+    if kept - n < floor:
+        return None
     members = group.members[alive[group.members]]
-    return members[np.argsort(scores[members], kind="stable")]
+    cheapest = members[np.argsort(scores[members], kind="stable")[:n]]
+    return _Offer(float(scores[cheapest].mean()), cheapest)
 
 
 def schedule(total: int, target: int, rounds: int) -> list[int]:

@@ -17,20 +17,36 @@ from sosp_core.structures.structures import STAYS, Alive, Members, Structures
 
 
 @dataclass(frozen=True, kw_only=True)
+class InsertedGate:
+    """A gate in the graph.
+
+    Attributes:
+        members: Which structure scales which entry.
+        axis: The axis of the gated tensor that it runs along.
+        per_sample: The tensor's first axis counts samples, so each could have its own gate.
+    """
+
+    members: Members
+    axis: int
+    per_sample: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class GatedModel:
     """A model with gates.
 
     Attributes:
         model: A copy of the original with ``Mul`` nodes in it.
-        gates: By the name of a gate's initializer, its members: which structure scales which entry.
+        gates: By the name of their initializers.
     """
 
     model: ir.Model
-    gates: Mapping[str, Members]
+    gates: Mapping[str, InsertedGate]
 
     def mask(self, alive: Alive) -> ir.Model:
         """Set every gate of a removed structure to 0 and all others to 1, in place."""
-        for name, members in self.gates.items():
+        for name, gate in self.gates.items():
+            members = gate.members
             value = self.model.graph.initializers[name]
             if value.const_value is None:  # made below, always with a value
                 continue
@@ -48,7 +64,7 @@ def gate_model(model: ir.Model, structures: Structures, shapes: Shapes) -> Gated
     """
     gated = model.clone()
     nodes = {node.name: node for node in gated.graph}
-    inserted: dict[str, Members] = {}
+    inserted: dict[str, InsertedGate] = {}
     for number, gate in enumerate(structures.gates):
         readers = [(nodes[name], position) for name, position in gate.readers]
         source = readers[0][0].inputs[readers[0][1]]
@@ -59,15 +75,20 @@ def gate_model(model: ir.Model, structures: Structures, shapes: Shapes) -> Gated
         trailing = len(shapes.shape[gate.value]) - gate.axis - 1
         ones = np.ones((len(gate.members), *[1] * trailing), dtype=shapes.dtype[gate.value])
         value = ir.Value(name=name, const_value=ir.tensor(ones, name=name))
-        value.dtype, value.shape = ir.DataType.from_numpy(ones.dtype), ir.Shape(ones.shape)
+        value.type = ir.TensorType(ir.DataType.from_numpy(ones.dtype))
+        value.shape = ir.Shape(ones.shape)
         gated.graph.register_initializer(value)
         product = ir.node("Mul", [source, value], name=f"{name}.mul")
         product.outputs[0].name = f"{name}.out"
-        product.outputs[0].dtype, product.outputs[0].shape = source.dtype, source.shape
+        product.outputs[0].type, product.outputs[0].shape = source.type, source.shape
         gated.graph.insert_before(_first(gated.graph, [n for n, _ in readers]), product)
         for node, position in readers:
             node.replace_input_with(position, product.outputs[0])
-        inserted[name] = gate.members
+        inserted[name] = InsertedGate(
+            members=gate.members,
+            axis=gate.axis,
+            per_sample=gate.axis > 0 and shapes.shape[gate.value][0] == shapes.batch,
+        )
     return GatedModel(model=gated, gates=inserted)
 
 

@@ -1,0 +1,71 @@
+"""The web application. Nothing happens at import; ``create_app`` builds it from settings."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+
+from service import handlers
+from service.deps import Parts, assemble
+from service.jobs.messages import BROKER_ERRORS
+from service.middleware import RequestContext
+from service.problems import Problem
+from service.routes import artifacts, datasets, health, jobs, models
+from service.settings import Settings
+
+LARGEST_JSON = 2**20
+UPLOADS = frozenset({"/v1/models", "/v1/datasets"})
+PRUNE_EVERY_S = 3600
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application for ``settings``, by default those of the environment."""
+    parts = assemble(settings or Settings())
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(parts.blobs.remove_stale)
+        housekeeping = asyncio.create_task(_keep_house(parts))
+        yield
+        housekeeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await housekeeping
+        parts.doorbell.close()
+        parts.db.close()
+
+    app = FastAPI(
+        title="SOSP",
+        summary="ONNX model and unlabelled data in; a slim, measured ONNX model out.",
+        version=version("sosp"),
+        lifespan=lifespan,
+        responses={"default": {"model": Problem, "description": "A problem, by RFC 9457."}},
+    )
+    app.state.parts = parts
+    app.add_middleware(RequestContext, max_body_bytes=LARGEST_JSON, streaming=UPLOADS)
+    handlers.install(app)
+    for router in (models.router(), datasets.router(), jobs.router, artifacts.router, health.router):
+        app.include_router(router)
+    return app
+
+
+async def _keep_house(parts: Parts) -> None:
+    """Sweep for lost jobs for as long as the application runs."""
+    rounds = 0
+    while True:
+        try:
+            await run_in_threadpool(parts.reaper.sweep)
+            if rounds % max(1, round(PRUNE_EVERY_S / parts.settings.reap_interval_s)) == 0:
+                await run_in_threadpool(parts.doorbell.prune)
+        except (SQLAlchemyError, *BROKER_ERRORS) as error:
+            log.warning("housekeeping: %s; the next round tries again", error)
+        rounds += 1
+        await asyncio.sleep(parts.settings.reap_interval_s)

@@ -1,0 +1,152 @@
+"""``sosp compress``: one model, here or on a server."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.output import Bar, BarProgress, Json, print_comparison, print_json
+from sosp_core.config import Method, Metric, Recipe
+
+if TYPE_CHECKING:
+    from service.client import UploadProgress
+
+Input = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files to work on."""
+
+    model: Path
+    data: Path
+    evaluation: Path | None
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of it: files by artifact name, and the comparison to show."""
+
+    files: dict[str, Path]
+    rows: Sequence[Sequence[str]]
+
+
+def compress(
+    model: Input,
+    data: Input,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the slim model goes.")],
+    evaluation: Annotated[
+        Path | None, typer.Option("--eval", exists=True, dir_okay=False, help="Data to measure with.")
+    ] = None,
+    keep: Annotated[float | None, typer.Option(help="Share of the metric to keep, such as 0.5.")] = None,
+    metric: Annotated[Metric | None, typer.Option(help="What the budget counts.")] = None,
+    method: Annotated[Method | None, typer.Option(help="How structures are scored.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A recipe, as JSON.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="A recipe field; repeatable.")
+    ] = None,
+    server: Annotated[str | None, typer.Option(help="Address of a server to do the work.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the report here too (.html or .json).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compress MODEL with the help of DATA: in this process, or on a server."""
+    wanted = _recipe(recipe, keep=keep, metric=metric, method=method, settings=settings or [])
+    inputs = Inputs(model, data, evaluation)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the output, so that what is finished is moved into place and never half there.
+    with tempfile.TemporaryDirectory(prefix=".sosp-", dir=output.parent) as scratch:
+        with Bar().shown() as bar:
+            made = (
+                _remotely(server, inputs, wanted, Path(scratch), bar)
+                if server
+                else (_here(inputs, wanted, Path(scratch), bar))
+            )
+        paths = _place(made, output, report)
+    _show(made, paths, as_json=as_json)
+
+
+def _recipe(file: Path | None, *, settings: list[str], **flags: Any) -> Recipe:
+    """The recipe file, if any, with every flag that was given on top."""
+    from service import recipes
+
+    budget = {"keep": flags["keep"], "metric": flags["metric"]}
+    given = [
+        f"prune.budget.{name}={json.dumps(value)}" for name, value in budget.items() if value is not None
+    ]
+    if flags["keep"] is not None:
+        given.append("prune.budget.at_most=null")  # the other way to say how much
+    if flags["method"] is not None:
+        given.append(f"prune.method={flags['method']}")
+    base = recipes.read_object(file) if file else {}
+    return recipes.parse(recipes.apply_overrides(base, [*given, *settings]))
+
+
+def _here(inputs: Inputs, recipe: Recipe, scratch: Path, bar: Bar) -> Made:
+    from sosp_core import compress as run
+
+    outcome = run(
+        inputs.model,
+        inputs.data,
+        recipe,
+        out_dir=scratch,
+        evaluation=inputs.evaluation,
+        progress=BarProgress(bar),
+    )
+    files = (outcome.model, outcome.report_json, outcome.report_html, outcome.plan)
+    return Made({path.name: path for path in files}, outcome.report.rows())
+
+
+def _remotely(server: str, inputs: Inputs, recipe: Recipe, scratch: Path, bar: Bar) -> Made:
+    from service import recipes
+    from service.client import Client
+
+    with Client(server) as client:
+        model = client.upload_model(inputs.model, _uploading(bar, inputs.model))
+        data = client.upload_dataset(inputs.data, _uploading(bar, inputs.data))
+        evaluation = None
+        if inputs.evaluation is not None:
+            evaluation = client.upload_dataset(inputs.evaluation, _uploading(bar, inputs.evaluation))
+        job = client.submit(model, data, evaluation=evaluation, recipe=recipes.dump(recipe))
+        typer.echo(f"job {job.id} (sosp jobs wait {job.id} --server {server})", err=True)
+        job.wait(on_update=lambda view: bar.show(view.stage or view.state, view.overall, view.message))
+        return Made(job.download(scratch), job.view.metrics.get("summary", []))
+
+
+def _uploading(bar: Bar, path: Path) -> UploadProgress:
+    def show(sent: int, total: int) -> None:
+        bar.show(f"uploading {path.name}", sent / max(1, total))
+
+    return show
+
+
+def _place(made: Made, output: Path, report: Path | None) -> dict[str, str]:
+    """Move the files to where they were asked for."""
+    places = {
+        "model.onnx": output,
+        "report.json": output.with_name(f"{output.stem}.report.json"),
+        "report.html": output.with_name(f"{output.stem}.report.html"),
+        "plan.json": output.with_name(f"{output.stem}.plan.json"),
+    }
+    for name, place in places.items():
+        shutil.move(made.files[name], place)
+    if report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(places["report.json" if report.suffix == ".json" else "report.html"], report)
+    return {name: str(place) for name, place in places.items()}
+
+
+def _show(made: Made, paths: dict[str, str], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"report": json.loads(Path(paths["report.json"]).read_text("utf-8")), "paths": paths})
+        return
+    print_comparison(made.rows)
+    typer.echo(f"\n{paths['model.onnx']}\n{paths['report.html']}")

@@ -1,0 +1,88 @@
+"""``sosp inspect`` and ``sosp bench``: looking at models on this machine, without a service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.output import Json, print_json, print_table
+
+Model = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
+
+
+def inspect(
+    model: Model,
+    data: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Samples that fix dynamic dimensions.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what MODEL is, what it costs, and what could be removed."""
+    from sosp_core import units
+    from sosp_core.inspection import inspect as look
+
+    found = look(model, data)
+    if as_json:
+        print_json(found.to_json())
+        return
+    costs = {str(metric): value for metric, value in found.costs.items()}
+    print_table(
+        ("", ""),
+        [
+            ("inputs", "; ".join(found.inputs)),
+            ("outputs", "; ".join(found.outputs)),
+            ("opset", str(found.opset)),
+            ("operators", ", ".join(f"{n} {op}" for op, n in found.operators.items())),
+            ("parameters", units.count(costs["params"])),
+            ("MACs per sample", units.count(costs["macs"])),
+            ("size of the weights", units.size(costs["size"])),
+            ("removable structures", f"{costs['structures']} in {len(found.groups)} groups"),
+        ],
+    )
+    for title, lines in (("stays as it is", found.refusals), ("would stop a job", found.blockers)):
+        if lines:
+            typer.echo(f"\n{title}:")
+            for line in lines:
+                typer.echo(f"  {line}")
+
+
+def bench(
+    before: Model,
+    after: Model,
+    data: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Samples to run; random ones otherwise.")
+    ] = None,
+    threads: Annotated[list[int] | None, typer.Option(help="Threads; repeatable.")] = None,
+    batch_size: Annotated[list[int] | None, typer.Option(help="Batch size; repeatable.")] = None,
+    max_time: Annotated[float, typer.Option(help="Seconds for each setting, at most.")] = 10.0,
+    as_json: Json = False,
+) -> None:
+    """Time two models against each other in ONNX Runtime, interleaved."""
+    from sosp_core import units
+    from sosp_core.bench.pair import compare_files
+    from sosp_core.config import BenchmarkConfig
+
+    config = BenchmarkConfig(
+        threads=tuple(threads or (1,)),
+        batch_sizes=tuple(batch_size or (1, 16)),
+        min_time_s=min(1.0, max_time),
+        max_time_s=max_time,
+    )
+    found = compare_files(before, after, config, data)
+    if as_json:
+        print_json([comparison.to_json() for comparison in found])
+        return
+    print_table(
+        ("setting", before.name, after.name, "speed-up [95 % interval]"),
+        [
+            (
+                f"batch {c.batch_size}, {c.threads} thread(s)",
+                units.milliseconds(c.before.median),
+                units.milliseconds(c.after.median),
+                f"{c.speedup:.3f} [{c.speedup_low:.3f}, {c.speedup_high:.3f}]",
+            )
+            for c in found
+        ],
+    )

@@ -1,0 +1,90 @@
+"""What the commands print: tables and documents on stdout, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document."""
+    typer.echo(json.dumps(document, indent=2))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; texts are shown as they are, never as markup."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console(highlight=False, emoji=False).print(table)
+
+
+def print_comparison(rows: Iterable[Sequence[str]]) -> None:
+    """Print before and after."""
+    print_table(("", "before", "after", "change"), rows)
+
+
+class Bar:
+    """A progress bar on stderr, shown only to people."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=1.0, note="")
+
+    def show(self, what: str, share: float, note: str = "") -> None:
+        """Show that ``what`` is being done and which share of the whole is behind us."""
+        self._progress.update(self._task, description=what, completed=share, note=note[:60])
+
+    @contextmanager
+    def shown(self) -> Iterator[Bar]:
+        """Show the bar for the length of the block."""
+        with self._progress:
+            yield self
+
+
+class BarProgress:
+    """A ``sosp_core`` progress shown as a bar."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+
+    def report(
+        self,
+        stage: str,
+        done: float,
+        message: str = "",
+        *,
+        eta_s: float | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Show a report."""
+        from service.jobs.overall import overall
+
+        self._bar.show(stage, overall(stage, done), message)
+
+    def cancelled(self) -> bool:
+        """Never: Ctrl-C interrupts instead."""
+        return False

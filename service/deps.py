@@ -1,0 +1,92 @@
+"""What routes are given: the parts of the running application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from service.errors import ArgumentInvalid
+from service.jobs import library
+from service.jobs.artifacts import Artifacts
+from service.jobs.blobs import Blobs
+from service.jobs.database import Database
+from service.jobs.leases import Presence
+from service.jobs.library import Library
+from service.jobs.messages import Doorbell
+from service.jobs.reaper import Reaper
+from service.jobs.store import Jobs
+from service.jobs.tables import Dataset, Model
+from service.settings import Settings
+
+LONGEST_KEY = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Everything one application holds."""
+
+    settings: Settings
+    db: Database
+    blobs: Blobs
+    artifacts: Artifacts
+    doorbell: Doorbell
+    models: Library[Model]
+    datasets: Library[Dataset]
+    jobs: Jobs
+    presence: Presence
+    reaper: Reaper
+
+
+def assemble(settings: Settings) -> Parts:
+    """Open what the settings name; creates directories and tables that are missing."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    db = Database(settings.database_url)
+    db.create_tables()
+    blobs = Blobs(settings.data_dir, floor=settings.free_space_floor_bytes)
+    doorbell = Doorbell(settings.broker_url)
+    return Parts(
+        settings=settings,
+        db=db,
+        blobs=blobs,
+        artifacts=Artifacts(settings.data_dir),
+        doorbell=doorbell,
+        models=library.models(db, blobs),
+        datasets=library.datasets(db, blobs),
+        jobs=Jobs(db),
+        presence=Presence(db),
+        reaper=Reaper(
+            db=db,
+            doorbell=doorbell,
+            max_attempts=settings.max_attempts,
+            republish_after_s=settings.republish_after_s,
+            worker_ttl_s=settings.worker_ttl_s,
+        ),
+    )
+
+
+def parts(request: Request) -> Parts:
+    """The parts of the application that serves this request."""
+    found: Parts = request.app.state.parts
+    return found
+
+
+def idempotency_key(key: Annotated[str | None, Header(alias="Idempotency-Key")] = None) -> str | None:
+    """The client's own name for this request, if it gave one."""
+    if key is not None and not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
+        raise ArgumentInvalid(
+            field="Idempotency-Key", reason=f"expected 1 to {LONGEST_KEY} printable ASCII characters"
+        )
+    return key
+
+
+def known_seq(if_none_match: Annotated[str | None, Header()] = None) -> int | None:
+    """The ``seq`` of the job as the client has it, from If-None-Match."""
+    tag = (if_none_match or "").removeprefix("W/").strip('"')
+    return int(tag) if tag.isascii() and tag.isdecimal() and len(tag) < 16 else None
+
+
+PartsDep = Annotated[Parts, Depends(parts)]
+KeyDep = Annotated[str | None, Depends(idempotency_key)]
+KnownSeqDep = Annotated[int | None, Depends(known_seq)]

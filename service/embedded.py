@@ -1,0 +1,127 @@
+"""``sosp serve``: the API in this process and one worker as its child, in one data directory."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Self
+
+import uvicorn
+
+from service.app import create_app
+from service.errors import CannotStart
+from service.settings import Settings
+
+STOP_GRACE_S = 15.0
+SHORTEST_LIFE_S = 10.0
+LONGEST_PAUSE_S = 30.0
+# Long polls and event streams never end by themselves; they are cut off after this.
+DRAIN_S = 3
+
+log = logging.getLogger(__name__)
+
+
+class WorkerKeeper:
+    """Keeps one ``python -m worker`` alive: restarted when it ends, sooner if it lived long."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._environment = {**os.environ, **settings.environment()}
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        # The worker dies with the thread that starts it, so this thread stays until the end.
+        self._thread = threading.Thread(target=self._keep, name="worker-keeper", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _keep(self) -> None:
+        pause = 0.0
+        while not self._stopping.wait(pause):
+            began = time.monotonic()
+            process = self._start()
+            while process.poll() is None and not self._stopping.wait(0.2):
+                pass
+            if self._stopping.is_set():
+                _end(process)
+                return
+            lived = time.monotonic() - began
+            pause = 1.0 if lived > SHORTEST_LIFE_S else min(LONGEST_PAUSE_S, 2 * pause + 1)
+            log.warning("the worker ended with status %s; restarting in %.0f s", process.returncode, pause)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "worker", "--parent", str(os.getpid())],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches it through us, once
+        )
+
+
+def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
+    """Serve until interrupted; ``on_ready`` is called with the address once requests are accepted.
+
+    Raises:
+        CannotStart: Another server uses the data directory, or the address is taken.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with _sole_user_of(settings), _listening(settings) as listener:
+        host, port = listener.getsockname()[:2]
+        app = create_app(settings)
+        config = uvicorn.Config(
+            app, log_level=settings.log_level, access_log=False, timeout_graceful_shutdown=DRAIN_S
+        )
+        signal.signal(signal.SIGTERM, _interrupt)
+        with WorkerKeeper(settings):
+            on_ready(f"http://{host}:{port}")
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def _sole_user_of(settings: Settings) -> Iterator[None]:
+    with (settings.data_dir / "serve.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CannotStart(reason=f"another server uses {settings.data_dir}") from error
+        yield
+
+
+@contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise CannotStart(reason=f"cannot listen on {where}: {error.strerror or error}") from error
+    with listener:
+        yield listener
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Make SIGTERM end us by an exception, as Ctrl-C does, so that the worker is stopped in order."""
+    raise SystemExit(0)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,242 @@
+"""Errors the service raises on purpose, beside those of the core.
+
+ServiceError(SospError)
+├── RequestError                what was asked for
+│   ├── NotFound                kind, id
+│   ├── InUse                   kind, id, job_id
+│   ├── JobNotFinished          id, state
+│   ├── ArgumentInvalid         field, reason
+│   ├── RangeUnsatisfiable      size
+│   ├── UploadTooLarge          limit
+│   ├── ChecksumMismatch        expected, got
+│   ├── EncodingUnsupported     encoding
+│   └── IdempotencyMismatch     key
+├── StorageFull                 what
+├── Unavailable                 part
+├── CannotStart                 reason
+└── AttemptLost                 what ended an attempt from outside
+    ├── ProcessKilled           signal, hint
+    ├── ProcessExited           status
+    ├── ResultIncomplete        name
+    ├── TimeLimitExceeded       limit_s
+    └── WorkerLost              attempt
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sosp_core.errors import SospError
+
+
+class ServiceError(SospError):
+    """Base of what goes wrong around a compression rather than in it."""
+
+
+class RequestError(ServiceError):
+    """The request cannot be served as it is."""
+
+
+@dataclass(eq=False, kw_only=True)
+class NotFound(RequestError):
+    """There is no such thing here."""
+
+    code: ClassVar[str] = "not_found"
+    kind: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"there is no {self.kind} {self.id!r}"
+
+
+@dataclass(eq=False, kw_only=True)
+class InUse(RequestError):
+    """An unfinished job still needs it."""
+
+    code: ClassVar[str] = "in_use"
+    kind: str
+    id: str
+    job_id: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id!r} is used by the unfinished job {self.job_id!r}"
+
+
+@dataclass(eq=False, kw_only=True)
+class JobNotFinished(RequestError):
+    """The job has to end first; cancel it or wait."""
+
+    code: ClassVar[str] = "job_not_finished"
+    id: str
+    state: str
+
+    def __str__(self) -> str:
+        return f"job {self.id!r} is {self.state}; cancel it or wait for its end"
+
+
+@dataclass(eq=False, kw_only=True)
+class ArgumentInvalid(RequestError):
+    """A header or query parameter cannot be read."""
+
+    code: ClassVar[str] = "argument_invalid"
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}"
+
+
+@dataclass(eq=False, kw_only=True)
+class RangeUnsatisfiable(RequestError):
+    """The byte range lies outside the file."""
+
+    code: ClassVar[str] = "range_unsatisfiable"
+    size: int
+
+    def __str__(self) -> str:
+        return f"the requested range lies outside the {self.size:,} bytes of the file"
+
+
+@dataclass(eq=False, kw_only=True)
+class UploadTooLarge(RequestError):
+    """The body is larger than this installation accepts."""
+
+    code: ClassVar[str] = "upload_too_large"
+    limit: int
+
+    def __str__(self) -> str:
+        return f"the body is larger than the limit of {self.limit:,} bytes"
+
+
+@dataclass(eq=False, kw_only=True)
+class ChecksumMismatch(RequestError):
+    """The bytes that arrived are not the ones announced."""
+
+    code: ClassVar[str] = "checksum_mismatch"
+    expected: str
+    got: str
+
+    def __str__(self) -> str:
+        return f"the body has sha256 {self.got}, announced was {self.expected}"
+
+
+@dataclass(eq=False, kw_only=True)
+class EncodingUnsupported(RequestError):
+    """The body is compressed in transfer; only the plain bytes are accepted."""
+
+    code: ClassVar[str] = "encoding_unsupported"
+    encoding: str
+
+    def __str__(self) -> str:
+        return f"Content-Encoding {self.encoding!r} is not accepted; send the plain bytes"
+
+
+@dataclass(eq=False, kw_only=True)
+class IdempotencyMismatch(RequestError):
+    """The Idempotency-Key was used before, with another body."""
+
+    code: ClassVar[str] = "idempotency_mismatch"
+    key: str
+
+    def __str__(self) -> str:
+        return f"Idempotency-Key {self.key!r} was used before with another body"
+
+
+@dataclass(eq=False, kw_only=True)
+class StorageFull(ServiceError):
+    """The disk has no room left for this."""
+
+    code: ClassVar[str] = "insufficient_storage"
+    retryable: ClassVar[bool] = True
+    what: str
+
+    def __str__(self) -> str:
+        return f"not enough free disk space for {self.what}"
+
+
+@dataclass(eq=False, kw_only=True)
+class Unavailable(ServiceError):
+    """A part of the service does not answer; try again later."""
+
+    code: ClassVar[str] = "unavailable"
+    retryable: ClassVar[bool] = True
+    part: str
+
+    def __str__(self) -> str:
+        return f"the {self.part} does not answer; try again later"
+
+
+@dataclass(eq=False, kw_only=True)
+class CannotStart(ServiceError):
+    """The server cannot run with these settings."""
+
+    code: ClassVar[str] = "cannot_start"
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class AttemptLost(ServiceError):
+    """An attempt ended without saying how."""
+
+    retryable: ClassVar[bool] = True
+
+
+@dataclass(eq=False, kw_only=True)
+class ProcessKilled(AttemptLost):
+    """The job's process was ended by a signal."""
+
+    code: ClassVar[str] = "process_killed"
+    signal: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"the job's process was ended by {self.signal}" + (f": {self.hint}" if self.hint else "")
+
+
+@dataclass(eq=False, kw_only=True)
+class ProcessExited(AttemptLost):
+    """The job's process ended without a result."""
+
+    code: ClassVar[str] = "process_exited"
+    status: int
+
+    def __str__(self) -> str:
+        return f"the job's process ended with status {self.status} and no result"
+
+
+@dataclass(eq=False, kw_only=True)
+class ResultIncomplete(AttemptLost):
+    """The job's process reported success and left a file out."""
+
+    code: ClassVar[str] = "result_incomplete"
+    retryable: ClassVar[bool] = False
+    name: str
+
+    def __str__(self) -> str:
+        return f"the job's process reported success, but made no {self.name}"
+
+
+@dataclass(eq=False, kw_only=True)
+class TimeLimitExceeded(AttemptLost):
+    """The attempt ran longer than this installation allows."""
+
+    code: ClassVar[str] = "time_limit_exceeded"
+    retryable: ClassVar[bool] = False
+    limit_s: float
+
+    def __str__(self) -> str:
+        return f"the job ran longer than the limit of {self.limit_s:g} s"
+
+
+@dataclass(eq=False, kw_only=True)
+class WorkerLost(AttemptLost):
+    """The worker that held the job fell silent."""
+
+    code: ClassVar[str] = "worker_lost"
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"the worker fell silent during attempt {self.attempt}"

@@ -1,0 +1,1 @@
+"""Jobs: their states, rows, files and messages. Knows nothing of HTTP."""

@@ -1,0 +1,104 @@
+"""The files of a job: worked on in a directory of the attempt, published by one rename."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from service.errors import ResultIncomplete
+from service.jobs.blobs import full_disk, sync_directory
+
+LOG = "log.txt"
+MEDIA_TYPES = {
+    "model.onnx": "application/octet-stream",
+    "report.json": "application/json",
+    "report.html": "text/html; charset=utf-8",
+    "plan.json": "application/json",
+}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One published file."""
+
+    name: str
+    size: int
+    sha256: str
+
+    def record(self) -> dict[str, Any]:
+        """The entry in the job's row."""
+        return asdict(self)
+
+
+class Artifacts:
+    """``jobs/<id>/<fence>/`` under ``root``; an unpublished attempt's ends in ``.work``.
+
+    Each attempt has a directory of its own, so an attempt that lost its lease cannot touch the
+    files of the one that replaced it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root / "jobs"
+        self._root.mkdir(parents=True, exist_ok=True)
+
+    def begin(self, job_id: str, fence: int) -> Path:
+        """A fresh working directory for one attempt, with ``out/`` for what it will publish."""
+        work = self._work(job_id, fence)
+        with full_disk("the job's files"):
+            (work / "out").mkdir(parents=True)
+        return work
+
+    def publish(self, job_id: str, fence: int) -> list[Artifact]:
+        """Make the attempt's files final and list them.
+
+        Raises:
+            ResultIncomplete: A file is missing.
+            StorageFull: The disk is full.
+        """
+        out, place = self._work(job_id, fence) / "out", self._place(job_id, fence)
+        with full_disk("the job's files"):
+            artifacts = [_describe(out / name) for name in MEDIA_TYPES]
+            sync_directory(out)
+            out.replace(place)
+            sync_directory(place.parent)
+        return artifacts
+
+    def path(self, job_id: str, fence: int, name: str) -> Path:
+        """Where a published file is."""
+        return self._place(job_id, fence) / name
+
+    def withdraw(self, job_id: str, fence: int) -> None:
+        """Remove what an attempt published but could not record."""
+        shutil.rmtree(self._place(job_id, fence), ignore_errors=True)
+
+    def tidy(self, job_id: str, fence: int) -> None:
+        """Remove the working directory of an attempt, except its log."""
+        work = self._work(job_id, fence)
+        for path in work.iterdir() if work.exists() else ():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != LOG:
+                path.unlink(missing_ok=True)
+
+    def remove(self, job_id: str) -> None:
+        """Remove every file of a job."""
+        shutil.rmtree(self._root / job_id, ignore_errors=True)
+
+    def _work(self, job_id: str, fence: int) -> Path:
+        return self._root / job_id / f"{fence}.work"
+
+    def _place(self, job_id: str, fence: int) -> Path:
+        return self._root / job_id / str(fence)
+
+
+def _describe(path: Path) -> Artifact:
+    if not path.is_file():
+        raise ResultIncomplete(name=path.name)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+        return Artifact(path.name, os.fstat(file.fileno()).st_size, digest)

@@ -1,0 +1,98 @@
+"""The doorbell: a message tells some worker that a job is queued. It carries the id, nothing else.
+
+A lost message is rung again by the reaper, a repeated one finds no queued job: nothing depends on
+the broker but how soon a job starts.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
+
+RUN_JOB = "sosp.run_job"
+QUEUE = "sosp.jobs"
+WEEK_S = 7 * 24 * 3600
+
+# A request waits for the message to be sent; the reaper has more time than that.
+IMPATIENT = {"max_retries": 1, "interval_start": 0.1, "interval_step": 0.1, "interval_max": 0.1}
+BROKER_ERRORS = (OperationalError, SQLAlchemyError, OSError)
+
+log = logging.getLogger(__name__)
+
+
+def celery_config(broker_url: str) -> dict[str, Any]:
+    """The Celery settings both ends share."""
+    return {
+        "broker_url": broker_url,
+        "broker_transport_options": _transport_options(broker_url),
+        "broker_connection_retry_on_startup": True,
+        "task_default_queue": QUEUE,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_ignore_result": True,
+    }
+
+
+def _transport_options(broker_url: str) -> dict[str, Any]:
+    if broker_url.startswith("redis"):
+        # Longer than any job: kombu does not renew, and would deliver a running job again. What a
+        # dead worker held is found by its lease instead.
+        return {"visibility_timeout": WEEK_S, "socket_timeout": 10, "socket_connect_timeout": 5}
+    return {"connect_args": {"timeout": 30}} if _is_sqlite(broker_url) else {}
+
+
+def _is_sqlite(broker_url: str) -> bool:
+    return broker_url.startswith(("sqla+sqlite", "sqlalchemy+sqlite"))
+
+
+class Doorbell:
+    """The sending end of the broker."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._url = broker_url
+        self._celery = Celery("sosp", set_as_current=False)
+        config = celery_config(broker_url)
+        config["broker_transport_options"] |= IMPATIENT
+        self._celery.conf.update(config)
+
+    def ring(self, job_id: str) -> bool:
+        """Announce a queued job; False if the broker does not answer."""
+        try:
+            self._celery.send_task(RUN_JOB, args=[job_id], queue=QUEUE, retry=False)
+        except BROKER_ERRORS as error:
+            log.warning("the broker did not take the message for %s: %s", job_id, error)
+            return False
+        return True
+
+    def answers(self) -> bool:
+        """Whether the broker can be reached now."""
+        try:
+            with self._celery.connection_for_write() as connection:
+                connection.default_channel.queue_declare(queue=QUEUE)
+        except BROKER_ERRORS:
+            return False
+        return True
+
+    def prune(self, older_than: datetime.timedelta = datetime.timedelta(days=1)) -> None:
+        """Remove delivered messages that a SQL broker would keep for ever."""
+        if not self._url.startswith(("sqla+", "sqlalchemy+")):
+            return
+        engine = create_engine(self._url.partition("+")[2])
+        try:
+            if inspect(engine).has_table("kombu_message"):
+                delivered = text("DELETE FROM kombu_message WHERE NOT visible AND timestamp < :before")
+                with engine.begin() as connection:
+                    # kombu stamps deliveries in local time.
+                    connection.execute(delivered, {"before": datetime.datetime.now() - older_than})
+        finally:
+            engine.dispose()
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._celery.close()

@@ -1,0 +1,22 @@
+"""What a new job is to do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOrder:
+    """Uploads by id, and a complete recipe as plain JSON."""
+
+    model_id: str
+    dataset_id: str
+    evaluation_id: str | None
+    recipe: dict[str, Any]
+
+    def fingerprint(self) -> str:
+        """Equal for equal orders, whatever the order of keys."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()

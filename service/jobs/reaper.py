@@ -1,0 +1,97 @@
+"""Finds what fell through: leases nobody renews, queued jobs no message announces.
+
+Any number of reapers may run at once; every change is guarded by the condition it was made for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, select, update
+
+from service.errors import WorkerLost
+from service.jobs.database import Database
+from service.jobs.failure import failure
+from service.jobs.messages import Doorbell
+from service.jobs.records import end_attempt, move, rows_changed
+from service.jobs.states import JobState
+from service.jobs.tables import IdempotencyKey, Job, Worker, clock
+
+KEY_LIFETIME_S = 24 * 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reaper:
+    """One round is ``sweep``."""
+
+    db: Database
+    doorbell: Doorbell
+    max_attempts: int
+    republish_after_s: float
+    worker_ttl_s: float
+
+    def sweep(self) -> None:
+        """Requeue or fail what lost its worker, then announce what waits unannounced."""
+        for job_id in self._expired():
+            self.recover(job_id)
+        for job_id, seen in self._unannounced():
+            if self._take_turn(job_id, seen) and not announce(self.db, self.doorbell, job_id):
+                break
+        with self.db.write() as session:
+            old_key = IdempotencyKey.created_at < clock() - KEY_LIFETIME_S
+            session.execute(delete(IdempotencyKey).where(old_key))
+            session.execute(delete(Worker).where(Worker.seen_at < clock() - 10 * self.worker_ttl_s))
+
+    def recover(self, job_id: str) -> None:
+        """Take a job from a worker whose lease ran out."""
+        expired = (Job.state == JobState.RUNNING, Job.lease_until < clock())
+        with self.db.write() as session:
+            job = session.scalar(select(Job).where(Job.id == job_id, *expired))
+            if job is None:
+                return
+            lost = failure(WorkerLost(attempt=job.attempt), stage=job.stage, attempt=job.attempt)
+            end_attempt(session, job, "lost", lost)
+            if job.cancel_requested:
+                move(session, job_id, JobState.CANCELLED, *expired)
+            elif job.attempt >= self.max_attempts:
+                move(session, job_id, JobState.FAILED, *expired, error=lost)
+            else:
+                move(session, job_id, JobState.QUEUED, *expired, published_at=None)
+
+    def _expired(self) -> list[str]:
+        query = select(Job.id).where(Job.state == JobState.RUNNING, Job.lease_until < clock())
+        with self.db.read() as session:
+            return list(session.scalars(query))
+
+    def _unannounced(self) -> list[tuple[str, float | None]]:
+        """Queued jobs whose message never left, or seems lost because a worker is idle all the same.
+
+        Each with the time it was last announced.
+        """
+        queued = select(Job.id, Job.published_at).where(Job.state == JobState.QUEUED).order_by(Job.id)
+        running = select(func.count()).select_from(Job).where(Job.state == JobState.RUNNING)
+        alive = select(func.count()).select_from(Worker).where(Worker.seen_at > clock() - self.worker_ttl_s)
+        stale = queued.where(Job.published_at < clock() - self.republish_after_s)
+        with self.db.read() as session:
+            found = list(session.execute(queued.where(Job.published_at.is_(None))))
+            idle = (session.scalar(alive) or 0) - (session.scalar(running) or 0)
+            if idle > 0:
+                # Not more than idle workers can take: a long queue must not be announced twice over.
+                found += session.execute(stale.limit(idle))
+        return [(job_id, published_at) for job_id, published_at in found]
+
+    def _take_turn(self, job_id: str, seen: float | None) -> bool:
+        """Whether it is this reaper, and no other, that announces the job again."""
+        unchanged = Job.published_at.is_(None) if seen is None else Job.published_at == seen
+        mine = update(Job).where(Job.id == job_id, unchanged).values(published_at=clock())
+        with self.db.write() as session:
+            return rows_changed(session, mine) == 1
+
+
+def announce(db: Database, doorbell: Doorbell, job_id: str) -> bool:
+    """Ring for a queued job; False if the broker is away, and the next sweep shall try again."""
+    if doorbell.ring(job_id):
+        return True
+    with db.write() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(published_at=None))
+    return False

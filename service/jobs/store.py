@@ -1,0 +1,135 @@
+"""Jobs as their users see them: submit, look, list, cancel, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from service.errors import IdempotencyMismatch, JobNotFinished, NotFound
+from service.jobs import ids
+from service.jobs.database import Database
+from service.jobs.order import JobOrder
+from service.jobs.records import announce, move
+from service.jobs.states import TERMINAL, JobState
+from service.jobs.tables import Dataset, IdempotencyKey, Job, JobAttempt, JobEvent, Model, clock
+
+
+class Jobs:
+    """The job table, seen from outside a worker."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def submit(self, order: JobOrder, key: str | None = None) -> tuple[Job, bool]:
+        """Queue a job; with a ``key`` that was used before, find the job it made then.
+
+        Returns:
+            The job, and whether it is new.
+
+        Raises:
+            NotFound: A model or dataset does not exist.
+            IdempotencyMismatch: ``key`` was used for another order.
+        """
+        with self._db.write() as session:
+            if key is not None and (known := session.get(IdempotencyKey, key)) is not None:
+                if known.fingerprint != order.fingerprint():
+                    raise IdempotencyMismatch(key=key)
+                return session.get_one(Job, known.job_id), False
+            job = _insert(session, order)
+            if key is not None:
+                session.flush()
+                session.add(_remember(key, order, job))
+            return job, True
+
+    def get(self, job_id: str) -> Job:
+        """The job of that id."""
+        with self._db.read() as session:
+            return _get(session, job_id)
+
+    def seq(self, job_id: str) -> int:
+        """The job's current ``seq``: the cheapest way to see whether anything changed."""
+        with self._db.read() as session:
+            found = session.scalar(select(Job.seq).where(Job.id == job_id))
+        if found is None:
+            raise NotFound(kind="job", id=job_id)
+        return found
+
+    def attempts(self, job_id: str) -> Sequence[JobAttempt]:
+        """Every attempt at a job, the first one first."""
+        query = select(JobAttempt).where(JobAttempt.job_id == job_id).order_by(JobAttempt.fence)
+        with self._db.read() as session:
+            return session.scalars(query).all()
+
+    def events(self, job_id: str, after: int, limit: int = 500) -> Sequence[JobEvent]:
+        """What happened to a job after event number ``after``."""
+        query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > after)
+        with self._db.read() as session:
+            return session.scalars(query.order_by(JobEvent.seq).limit(limit)).all()
+
+    def page(
+        self, *, limit: int, before: str | None = None, states: Sequence[JobState] = ()
+    ) -> Sequence[Job]:
+        """The newest jobs older than ``before``, in the given states if there are any."""
+        query = select(Job).order_by(Job.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(Job.id < before)
+        if states:
+            query = query.where(Job.state.in_(states))
+        with self._db.read() as session:
+            return session.scalars(query).all()
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask a job to stop: at once if it is queued, soon if it runs, nothing if it has ended."""
+        with self._db.write() as session:
+            job = _get(session, job_id)
+            if job.state in TERMINAL:
+                return job
+            session.execute(update(Job).where(Job.id == job_id).values(cancel_requested=True))
+            queued = Job.state == JobState.QUEUED
+            return move(session, job_id, JobState.CANCELLED, queued) or _reload(session, job_id)
+
+    def delete(self, job_id: str) -> None:
+        """Forget a job that has ended."""
+        with self._db.write() as session:
+            job = _get(session, job_id)
+            if job.state not in TERMINAL:
+                raise JobNotFinished(id=job_id, state=job.state)
+            session.delete(job)
+
+
+def _get(session: Session, job_id: str) -> Job:
+    job = session.get(Job, job_id) if ids.is_id(job_id, ids.JOB) else None
+    if job is None:
+        raise NotFound(kind="job", id=job_id)
+    return job
+
+
+def _reload(session: Session, job_id: str) -> Job:
+    return session.get_one(Job, job_id, populate_existing=True)
+
+
+def _insert(session: Session, order: JobOrder) -> Job:
+    _require(session, Model, "model", order.model_id)
+    _require(session, Dataset, "dataset", order.dataset_id)
+    if order.evaluation_id is not None:
+        _require(session, Dataset, "dataset", order.evaluation_id)
+    now = session.scalar(select(clock()))
+    # Whoever submits also announces; were it to die in between, the reaper would, a little later.
+    times = {"created_at": now, "updated_at": now, "published_at": now}
+    job = Job(id=ids.new(ids.JOB), **times, **asdict(order))
+    session.add(job)
+    session.flush()
+    announce(session, job, "state")
+    return job
+
+
+def _require(session: Session, table: type[Model] | type[Dataset], kind: str, id: str) -> None:
+    if session.get(table, id) is None:
+        raise NotFound(kind=kind, id=id)
+
+
+def _remember(key: str, order: JobOrder, job: Job) -> IdempotencyKey:
+    return IdempotencyKey(key=key, fingerprint=order.fingerprint(), job_id=job.id, created_at=job.created_at)

@@ -1,0 +1,158 @@
+"""The rows that are the truth about uploads and jobs.
+
+Times are seconds since 1970, UTC, by the database's clock.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, BigInteger, Enum, Float, ForeignKey, Index, MetaData, String
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.sql.functions import FunctionElement
+
+from service.jobs.states import JobState
+
+
+class clock(FunctionElement[float]):  # noqa: N801  reads as the SQL function it is
+    """The database's own time, so that workers need not agree on one."""
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(clock, "sqlite")
+def _clock_sqlite(element: clock, compiler: Any, **options: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(clock)
+def _clock(element: clock, compiler: Any, **options: Any) -> str:
+    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
+
+
+class Base(DeclarativeBase):
+    """Parent of all rows."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        dict[str, Any]: JSON,
+        list[dict[str, Any]]: JSON,
+        JobState: Enum(JobState, native_enum=False, length=16, values_callable=list),
+    }
+
+
+class Upload:
+    """What models and datasets have in common: a name for the people, a digest for the bytes."""
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+    format: Mapped[str] = mapped_column(String(16))
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[float] = mapped_column(Float(53))
+
+
+class Model(Upload, Base):
+    """An uploaded network."""
+
+    __tablename__ = "model"
+
+
+class Dataset(Upload, Base):
+    """Uploaded calibration or evaluation data."""
+
+    __tablename__ = "dataset"
+
+
+class Job(Base):
+    """One compression.
+
+    ``seq`` grows with every visible change. ``fence`` grows with every claim: a worker may write
+    only while its own number is the current one.
+    """
+
+    __tablename__ = "job"
+    __table_args__ = (Index("ix_job_state_lease_until", "state", "lease_until"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    seq: Mapped[int] = mapped_column(default=1)
+    state: Mapped[JobState] = mapped_column(default=JobState.QUEUED)
+    # No foreign keys: a finished job outlives the uploads it was made from.
+    model_id: Mapped[str] = mapped_column(String(40), index=True)
+    dataset_id: Mapped[str] = mapped_column(String(40), index=True)
+    evaluation_id: Mapped[str | None] = mapped_column(String(40), index=True)
+    recipe: Mapped[dict[str, Any]]
+
+    stage: Mapped[str | None] = mapped_column(String(64), default=None)
+    progress: Mapped[float] = mapped_column(Float(53), default=0.0)
+    overall: Mapped[float] = mapped_column(Float(53), default=0.0)
+    eta_s: Mapped[float | None] = mapped_column(Float(53), default=None)
+    message: Mapped[str] = mapped_column(default="")
+    metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    artifacts: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
+
+    attempt: Mapped[int] = mapped_column(default=0)
+    fence: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[float | None] = mapped_column(Float(53), default=None)
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    published_at: Mapped[float | None] = mapped_column(Float(53), default=None)
+
+    created_at: Mapped[float] = mapped_column(Float(53))
+    updated_at: Mapped[float] = mapped_column(Float(53))
+    started_at: Mapped[float | None] = mapped_column(Float(53), default=None)
+    finished_at: Mapped[float | None] = mapped_column(Float(53), default=None)
+
+
+class JobEvent(Base):
+    """What a job looked like after one change; rows are only ever added."""
+
+    __tablename__ = "job_event"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))  # "state" or "progress"
+    at: Mapped[float] = mapped_column(Float(53))
+    data: Mapped[dict[str, Any]]
+
+
+class JobAttempt(Base):
+    """Who tried a job, and how that ended."""
+
+    __tablename__ = "job_attempt"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    fence: Mapped[int] = mapped_column(primary_key=True)
+    worker: Mapped[str] = mapped_column(String(255))
+    started_at: Mapped[float] = mapped_column(Float(53))
+    ended_at: Mapped[float | None] = mapped_column(Float(53), default=None)
+    outcome: Mapped[str | None] = mapped_column(String(16), default=None)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+
+
+class IdempotencyKey(Base):
+    """A key a client chose, and the job its request made."""
+
+    __tablename__ = "idempotency_key"
+
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"))
+    created_at: Mapped[float] = mapped_column(Float(53), index=True)
+
+
+class Worker(Base):
+    """A worker process that said when it was last alive."""
+
+    __tablename__ = "worker"
+
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    seen_at: Mapped[float] = mapped_column(Float(53))

@@ -1,0 +1,132 @@
+"""Recipes from JSON: strict, and precise about what is wrong.
+
+The classes of ``sosp_core.config`` are the schema; pydantic reads it off them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from sosp_core.config import Recipe
+from sosp_core.errors import RecipeInvalid
+
+ADAPTER = TypeAdapter(Recipe)
+# Beyond this, JSON readers disagree about integers (RFC 8259, section 6).
+LARGEST_INT = 2**53 - 1
+
+
+def parse(source: str | bytes | dict[str, Any]) -> Recipe:
+    """The recipe that a JSON text, or the object it stands for, describes.
+
+    Raises:
+        RecipeInvalid: Names the first field that is unknown or not allowed, and what would be.
+    """
+    text = _dump(source) if isinstance(source, dict) else source
+    try:
+        recipe = ADAPTER.validate_json(text)
+    except ValidationError as error:
+        raise _explain(error.errors(include_url=False)[0]) from error
+    for path, value in _leaves(dump(recipe), ""):
+        if isinstance(value, int) and abs(value) > LARGEST_INT:
+            raise RecipeInvalid(field=path, reason=f"must not exceed 2^53-1, got {value}")
+    return recipe
+
+
+def dump(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain JSON, every default spelled out."""
+    plain: dict[str, Any] = ADAPTER.dump_python(recipe, mode="json")
+    return plain
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a recipe."""
+    return ADAPTER.json_schema()
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a recipe file, not yet validated."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise RecipeInvalid(field="(file)", reason=f"{path.name} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise RecipeInvalid(field="(file)", reason=f"{path.name} must hold a JSON object")
+    return value
+
+
+def apply_overrides(recipe: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """``recipe`` with ``path=value`` settings applied; values are JSON, or else text.
+
+    ``["finetune.steps=0", "prune.method=magnitude"]``
+    """
+    changed: dict[str, Any] = json.loads(_dump(recipe))
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals or not path:
+            raise RecipeInvalid(field=path or "(set)", reason=f"expected path=value, got {setting!r}")
+        *parents, last = path.split(".")
+        place = changed
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise RecipeInvalid(field=path, reason=f"{parent!r} has no fields of its own")
+        place[last] = _value(value)
+    return changed
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _dump(value: dict[str, Any]) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RecipeInvalid(field="(recipe)", reason=f"cannot be written as JSON: {error}") from error
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _leaves(item, f"{path}.{index}")
+    else:
+        yield path, value
+
+
+def _explain(error: ErrorDetails) -> RecipeInvalid:
+    location = [str(part) for part in error["loc"]]
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "unexpected_keyword_argument":
+        message = _unknown(location[-1], _fields_at(location[:-1]))
+    elif error["type"] == "value_error":
+        # The core's messages begin with the field they are about, where it is a single one.
+        subject = message.partition(" ")[0]
+        location += [subject] if subject in _fields_at(location) else []
+    return RecipeInvalid(field=".".join(location) or "(recipe)", reason=message)
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"unknown field; {hint}known: {', '.join(known)}"
+
+
+def _fields_at(location: Sequence[str]) -> list[str]:
+    kind: Any = Recipe
+    for part in location:
+        kind = get_type_hints(kind).get(part) if is_dataclass(kind) else None
+    return [f.name for f in fields(kind)] if is_dataclass(kind) else []

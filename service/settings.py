@@ -1,0 +1,78 @@
+"""What an installation can be told, from ``SOSP_*`` environment variables or by argument.
+
+Read once, in ``service.app.create_app``, ``worker.app.create_worker`` and the command line; never at import.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+import platformdirs
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+GIB = 2**30
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class Settings(BaseSettings):
+    """The settings of one process; an empty URL means SQLite under ``data_dir``."""
+
+    model_config = SettingsConfigDict(env_prefix="SOSP_", extra="ignore")
+
+    data_dir: Path = Field(
+        default_factory=lambda: platformdirs.user_data_path("sosp"),
+        description="Where uploads, results and the default databases live.",
+    )
+    database_url: str = Field(default="", description="SQLAlchemy URL of the job database.")
+    broker_url: str = Field(default="", description="Celery broker: redis://... or sqla+sqlite:///...")
+    host: str = Field(default="127.0.0.1", description="Address the API listens on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port the API listens on.")
+    log_level: LogLevel = Field(default="info", description="How much is logged.")
+
+    max_upload_bytes: int = Field(default=2 * GIB, ge=1, description="Largest accepted file.")
+    max_unpacked_bytes: int = Field(
+        default=16 * GIB, ge=1, description="Largest size a data archive may declare to unpack to."
+    )
+    free_space_floor_bytes: int = Field(
+        default=GIB, ge=0, description="Uploads are refused while less than this would stay free on the disk."
+    )
+
+    lease_s: float = Field(default=60.0, gt=0, description="A worker silent for this long has lost its job.")
+    heartbeat_s: float = Field(default=15.0, gt=0, description="How often a worker renews its lease.")
+    cancel_poll_s: float = Field(
+        default=1.0, gt=0, description="How often a worker looks for cancel requests."
+    )
+    cancel_grace_s: float = Field(
+        default=2.0, ge=0, description="Time a job has to stop before it is killed."
+    )
+    job_time_limit_s: float = Field(default=86_400.0, gt=0, description="A longer attempt is killed.")
+    max_attempts: int = Field(default=3, ge=1, description="Attempts of a job that keeps losing its process.")
+
+    worker_beat_s: float = Field(default=5.0, gt=0, description="How often a worker says it is alive.")
+    worker_ttl_s: float = Field(
+        default=30.0, gt=0, description="A worker silent for this long counts as gone."
+    )
+    reap_interval_s: float = Field(default=5.0, gt=0, description="How often lost jobs are looked for.")
+    republish_after_s: float = Field(
+        default=30.0, gt=0, description="A queued job is announced again after this time if a worker is idle."
+    )
+
+    @model_validator(mode="after")
+    def _fill_urls(self) -> Self:
+        root = self.data_dir.expanduser().resolve()
+        self.data_dir = root
+        self.database_url = self.database_url or f"sqlite:///{root / 'sosp.db'}"
+        self.broker_url = self.broker_url or f"sqla+sqlite:///{root / 'broker.db'}"
+        return self
+
+    @model_validator(mode="after")
+    def _lease_outlives_heartbeats(self) -> Self:
+        if self.heartbeat_s * 2 > self.lease_s:
+            raise ValueError("lease_s must be at least twice heartbeat_s")
+        return self
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables that give a child process these same settings."""
+        return {f"SOSP_{name.upper()}": str(value) for name, value in self.model_dump(mode="json").items()}

@@ -1,0 +1,105 @@
+"""Zip archives of arrays (``.npz``) or of images, judged by their directory."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from service.sniff.npy import check_npy
+from sosp_core.errors import DataEmpty, DataUnreadable
+
+IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
+# What NumPy and every common tool writes; the others may need gigabytes to unpack one byte.
+METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+# The directory is read as a whole; 64 MiB describe about a million files.
+LARGEST_DIRECTORY = 64 * 2**20
+# Everything ``zipfile`` raises for damaged archives; OSError and OverflowError come from wild offsets.
+BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+    OSError,
+)
+END, END64, LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
+END_SIZE, LOCATOR_SIZE = 22, 20
+
+
+def check_zip(path: Path, max_unpacked: int) -> str:
+    """Return ``"npz"`` or ``"zip"`` (of images).
+
+    Raises:
+        DataUnreadable: The archive is broken, unsafe, too large when unpacked, or holds neither.
+        DataEmpty: It has no files, or an array in it has no samples.
+    """
+    try:
+        with path.open("rb") as file:
+            _require_small_directory(file)
+        with zipfile.ZipFile(path) as archive:
+            return _check(archive, max_unpacked)
+    except BROKEN as error:
+        raise DataUnreadable(reason=f"the zip archive is broken: {error}") from error
+
+
+def _check(archive: zipfile.ZipFile, max_unpacked: int) -> str:
+    members = [info for info in archive.infolist() if not info.is_dir()]
+    if not members:
+        raise DataEmpty(field="(archive)")
+    for info in members:
+        _require_safe(info)
+    if len({info.filename for info in members}) != len(members):
+        raise DataUnreadable(reason="the archive has two files of the same name")
+    unpacked = sum(info.file_size for info in members)
+    if unpacked > max_unpacked:
+        raise DataUnreadable(reason=f"the archive unpacks to {unpacked:,} bytes, more than {max_unpacked:,}")
+    suffixes = {PurePosixPath(info.filename).suffix.lower() for info in members}
+    if suffixes == {".npy"}:
+        for info in members:
+            with archive.open(info) as file:
+                check_npy(file, info.file_size, info.filename.removesuffix(".npy"))
+        return "npz"
+    if suffixes & IMAGES and ".npy" not in suffixes:
+        return "zip"
+    raise DataUnreadable(reason="the archive holds neither arrays (.npy) alone nor images")
+
+
+def _require_safe(info: zipfile.ZipInfo) -> None:
+    name = info.filename
+    if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts:
+        raise DataUnreadable(reason=f"the archive has a file with the unsafe name {name!r}")
+    if info.flag_bits & 0x1:
+        raise DataUnreadable(reason=f"{name!r} in the archive is encrypted")
+    if info.compress_type not in METHODS:
+        raise DataUnreadable(reason=f"{name!r} in the archive is not stored or deflated")
+
+
+def _require_small_directory(file: BinaryIO) -> None:
+    """Refuse a directory that is itself a bomb, before ``zipfile`` reads it."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 2**16 - END_SIZE - LOCATOR_SIZE))
+    tail = file.read()
+    end = tail.rfind(END)
+    if end < 0 or len(tail) - end < END_SIZE:
+        raise DataUnreadable(reason="the zip archive is truncated: it has no directory")
+    directory = _number("<I", tail, end + 12)
+    locator = tail[max(0, end - LOCATOR_SIZE) : end]
+    if len(locator) == LOCATOR_SIZE and locator.startswith(LOCATOR64):
+        file.seek(min(_number("<Q", locator, 8), size))
+        record = file.read(56)
+        if record[:4] == END64:
+            directory = _number("<Q", record, 40)
+    if directory > LARGEST_DIRECTORY:
+        raise DataUnreadable(reason=f"the directory of the zip archive has {directory:,} bytes")
+
+
+def _number(form: str, data: bytes, offset: int) -> int:
+    value: int = struct.unpack_from(form, data, offset)[0]
+    return value

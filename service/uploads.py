@@ -1,0 +1,88 @@
+"""Receiving a file: the request body as it is, streamed to disk and checked before it is kept."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from service.errors import ArgumentInvalid, ChecksumMismatch, EncodingUnsupported, UploadTooLarge
+from service.jobs.blobs import Blobs, Staged
+from service.jobs.text import clean
+
+# Chunks arrive in 64 KiB; a hop to a thread for each would cost more than the write.
+BATCH = 2**20
+DIGEST = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]+):", re.ASCII)
+LONGEST_NAME = 255
+
+
+@asynccontextmanager
+async def staged(
+    request: Request, blobs: Blobs, *, limit: int, check: Callable[[Path], str]
+) -> AsyncIterator[tuple[Staged, str]]:
+    """The request's body as a staged file, and its format as found by ``check``.
+
+    The file is gone when the block ends unless it was kept. Nothing is read from a request whose
+    headers already rule it out.
+    """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() != "identity":
+        raise EncodingUnsupported(encoding=clean(encoding, 100))
+    expected = announced_sha256(request)
+    await run_in_threadpool(_require_room, request, blobs, limit)
+    with blobs.writer(limit) as writer:
+        async for batch in _batches(request):
+            await run_in_threadpool(writer.write, batch)
+        file = await run_in_threadpool(writer.finish)
+        if expected is not None and expected != file.sha256:
+            raise ChecksumMismatch(expected=expected, got=file.sha256)
+        yield file, await run_in_threadpool(check, file.path)
+
+
+def announced_sha256(request: Request) -> str | None:
+    """The digest the client promises, from Content-Digest (RFC 9530) or X-Content-SHA256."""
+    if (plain := request.headers.get("x-content-sha256")) is not None:
+        if re.fullmatch(r"[0-9a-fA-F]{64}", plain) is None:
+            raise ArgumentInvalid(field="X-Content-SHA256", reason="expected 64 hexadecimal digits")
+        return plain.lower()
+    match = DIGEST.search(request.headers.get("content-digest", ""))
+    if match is None:
+        return None  # absent, or in an algorithm that RFC 9530 lets a server ignore
+    try:
+        digest = base64.b64decode(match[1], validate=True)
+    except binascii.Error as error:
+        raise ArgumentInvalid(field="Content-Digest", reason="sha-256 is not base64") from error
+    return digest.hex()
+
+
+def file_name(request: Request, default: str) -> str:
+    """What the client calls the file; kept as a label, never used as a path."""
+    offered = request.query_params.get("name") or request.headers.get("x-filename") or ""
+    last = clean(offered).replace("\\", "/").rstrip("/").rpartition("/")[2].strip()
+    return clean(last or default, LONGEST_NAME)
+
+
+def _require_room(request: Request, blobs: Blobs, limit: int) -> None:
+    length = request.headers.get("content-length", "0")
+    size = int(length) if length.isdecimal() else 0
+    if size > limit:
+        raise UploadTooLarge(limit=limit)
+    blobs.require_space(size)
+
+
+async def _batches(request: Request) -> AsyncIterator[bytes]:
+    parts: list[bytes] = []
+    held = 0
+    async for part in request.stream():
+        parts.append(part)
+        held += len(part)
+        if held >= BATCH:
+            yield b"".join(parts)
+            parts, held = [], 0
+    yield b"".join(parts)

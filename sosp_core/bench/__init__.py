@@ -1,0 +1,1 @@
+"""Measure two models against each other under ONNX Runtime."""

@@ -1,0 +1,41 @@
+"""From ONNX to torch: the converter table, and the modules of operator families that fill it."""
+
+from sosp_core.convert import (
+    activation,
+    arithmetic,
+    attention,
+    constants,
+    conv,
+    dropout,
+    indexing,
+    join,
+    linear,
+    logic,
+    microsoft,
+    norm,
+    pool,
+    recurrent,
+    reduce,
+    reshape,
+    resize,
+)
+
+__all__ = [
+    "activation",
+    "arithmetic",
+    "attention",
+    "constants",
+    "conv",
+    "dropout",
+    "indexing",
+    "join",
+    "linear",
+    "logic",
+    "microsoft",
+    "norm",
+    "pool",
+    "recurrent",
+    "reduce",
+    "reshape",
+    "resize",
+]

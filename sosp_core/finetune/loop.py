@@ -1,0 +1,225 @@
+"""Fine-tuning by distillation from the original, with labels if there are any."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import ceil, cos, isfinite, pi
+
+import torch
+from torch import Tensor, nn
+
+from sosp_core.config import FinetuneConfig, Optimizer, Precision
+from sosp_core.convert.network import Network
+from sosp_core.data.dataset import Dataset
+from sosp_core.data.task import Task
+from sosp_core.errors import Cancelled, TrainingDiverged
+from sosp_core.finetune.augment import augment, choose
+from sosp_core.finetune.evaluate import Quality, evaluate
+from sosp_core.progress import Progress
+
+STAGE = "finetune"
+WARM_UP = 0.1  # share of the steps until the learning rate peaks
+CLIP = 5.0  # gradient norm; without it folded networks diverge within the first epoch
+SMALLEST_NORM_BATCH = 8  # below this, batch statistics are noise: BatchNorm stays as it is
+RESTARTS = 3  # times a diverged run may go on from its best weights at a quarter of the rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One evaluation on the held-out samples."""
+
+    step: int
+    quality: Quality
+
+
+@dataclass(kw_only=True)
+class History:
+    """What fine-tuning did.
+
+    Attributes:
+        steps: Optimiser steps taken.
+        best: The evaluation whose weights were kept.
+        points: Every evaluation, the first before any step.
+        restarts: Times the loss was not finite and the rate was cut.
+        augmentations: What was applied.
+        seconds: Wall time.
+    """
+
+    steps: int = 0
+    best: Point | None = None
+    points: list[Point] = field(default_factory=list)
+    restarts: int = 0
+    augmentations: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+class Trainer:
+    """One fine-tuning run; the student ends with the best weights it had."""
+
+    def __init__(
+        self,
+        student: Network,
+        teacher: Network,
+        data: Dataset,
+        task: Task,
+        config: FinetuneConfig,
+        *,
+        seed: int,
+        device: torch.device,
+        progress: Progress,
+        fixed_batch: int | None = None,
+    ) -> None:
+        self._student, self._teacher = student.to(device), teacher.to(device).eval()
+        self._task, self._config, self._device, self._progress = task, config, device, progress
+        self._train, self._held = data.split(config.holdout, seed, fixed_batch or 1)
+        self._micro = fixed_batch or min(config.batch_size, max(1, len(self._train)))
+        self._batch = max(self._micro, config.batch_size // self._micro * self._micro)
+        self._generator = torch.Generator().manual_seed(seed)
+        shape = next(iter(data.inputs.values())).shape
+        self._augmentations = choose(config.augmentations(), shape)
+        self._has_norm = any(type(m).__name__.startswith("BatchNorm") for m in student.modules())
+        self._per_epoch = max(1, len(self._train) // self._batch)
+        total = ceil(config.epochs * self._per_epoch) if config.steps is None else config.steps
+        self._total = total if len(self._train) >= self._micro else 0
+
+    def run(self) -> History:
+        """Train.
+
+        Raises:
+            Cancelled: The user asked to stop.
+            TrainingDiverged: The loss was not finite, again and again.
+        """
+        started = time.monotonic()
+        history = History(augmentations=tuple(sorted(self._augmentations)))
+        if self._total == 0:
+            return history
+        best = self._judge(history, 0)
+        state = self._snapshot()
+        rate, since = 1.0, 0
+        optimizer = self._optimizer()
+        order: list[Dataset] = []
+        while history.steps < self._total and since < self._config.patience:
+            if self._progress.cancelled():
+                raise Cancelled(stage=STAGE)
+            order = order or self._epoch()
+            self._set_rate(optimizer, history.steps, rate)
+            loss = self._step(optimizer, order.pop())
+            history.steps += 1
+            if not isfinite(loss):
+                history.restarts += 1
+                if history.restarts > RESTARTS:
+                    raise TrainingDiverged(step=history.steps)
+                self._student.load_state_dict(state)
+                optimizer, rate = self._optimizer(), rate / 4
+                continue
+            self._report(history, loss, started)
+            if history.steps % self._per_epoch == 0 or history.steps == self._total:
+                point = self._judge(history, history.steps)
+                since += 1
+                if point.quality.rank() > best.quality.rank():
+                    best, state, since = point, self._snapshot(), 0
+        self._student.load_state_dict(state)
+        self._student.eval()
+        history.best, history.seconds = best, time.monotonic() - started
+        return history
+
+    def _judge(self, history: History, step: int) -> Point:
+        self._student.eval()
+        quality = evaluate(
+            lambda d: self._student(*self._tensors(d)),
+            lambda d: self._teacher(*self._tensors(d)),
+            self._held,
+            self._task,
+            self._micro,
+        )
+        point = Point(step=step, quality=quality)
+        history.points.append(point)
+        return point
+
+    def _snapshot(self) -> dict[str, Tensor]:
+        return {name: t.detach().clone() for name, t in self._student.state_dict().items()}
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        parameters = [p for p in self._student.parameters() if p.requires_grad]
+        # Weights decay; biases and normalisation scales do not.
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self._config.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        lr = self._peak_rate()
+        if self._config.optimizer is Optimizer.ADAMW:
+            return torch.optim.AdamW(groups, lr=lr)
+        return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
+
+    def _peak_rate(self) -> float:
+        if self._config.lr is not None:
+            return self._config.lr
+        if self._config.optimizer is Optimizer.ADAMW:
+            return 1e-3
+        return 0.02 if self._has_norm else 0.005
+
+    def _set_rate(self, optimizer: torch.optim.Optimizer, step: int, scale: float) -> None:
+        """Linear warm-up, then half a cosine down to zero."""
+        done, warm = (step + 1) / self._total, WARM_UP
+        shape = done / warm if done < warm else 0.5 * (1 + cos(pi * (done - warm) / (1 - warm)))
+        for group in optimizer.param_groups:
+            group["lr"] = self._peak_rate() * scale * max(shape, 1e-3)
+
+    def _epoch(self) -> list[Dataset]:
+        order = torch.randperm(len(self._train), generator=self._generator).numpy()
+        size = min(self._batch, len(order))
+        return [self._train.take(order[i : i + size]) for i in range(0, len(order) - size + 1, size)]
+
+    def _step(self, optimizer: torch.optim.Optimizer, batch: Dataset) -> float:
+        self._student.train(self._micro >= SMALLEST_NORM_BATCH)
+        optimizer.zero_grad(set_to_none=True)
+        parts = list(batch.batches(self._micro, drop_last=True))
+        total = 0.0
+        for part in parts:
+            loss = self._loss(part) / len(parts)
+            torch.autograd.backward(loss)
+            total += float(loss.detach())
+        nn.utils.clip_grad_norm_(self._student.parameters(), CLIP)
+        if isfinite(total):
+            optimizer.step()
+        return total
+
+    def _loss(self, part: Dataset) -> Tensor:
+        inputs = list(self._tensors(part))
+        if self._augmentations:
+            inputs[0] = augment(inputs[0], self._augmentations, self._generator)
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._mixed()):
+            with torch.no_grad():
+                reference = self._teacher(*inputs)
+            outputs = self._student(*inputs)
+        return self._mix([y.float() if y.is_floating_point() else y for y in outputs], reference, part)
+
+    def _mix(self, outputs: Sequence[Tensor], reference: Sequence[Tensor], part: Dataset) -> Tensor:
+        share = self._config.distill if self._task.labelled else 1.0
+        loss = outputs[0].new_zeros(())
+        if share > 0:
+            loss = loss + share * self._task.distilled(outputs, reference, self._config.temperature)
+        if share < 1 and part.labels is not None:
+            labels = torch.as_tensor(part.labels, device=self._device)
+            loss = loss + (1 - share) * self._task.supervised(outputs, labels)
+        return loss
+
+    def _mixed(self) -> bool:
+        asked = self._config.precision
+        return asked is Precision.BF16 or (asked is Precision.AUTO and self._device.type == "cuda")
+
+    def _tensors(self, data: Dataset) -> tuple[Tensor, ...]:
+        return tuple(torch.as_tensor(data.inputs[n]).to(self._device) for n in self._student.input_names)
+
+    def _report(self, history: History, loss: float, started: float) -> None:
+        done = history.steps / self._total
+        eta = (time.monotonic() - started) * (1 - done) / done
+        metrics = {"loss": loss, "step": float(history.steps), "steps": float(self._total)}
+        latest = history.points[-1].quality
+        if latest.accuracy is not None:
+            metrics["accuracy"] = latest.accuracy
+        self._progress.report(
+            STAGE, done, f"step {history.steps} of {self._total}", eta_s=eta, metrics=metrics
+        )

@@ -1,0 +1,131 @@
+"""The report of a job; ``to_json`` follows the versioned schema ``sosp.report/1``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sosp_core import units
+from sosp_core.bench.compare import Comparison
+from sosp_core.config import Metric
+from sosp_core.finetune.evaluate import Quality
+from sosp_core.finetune.loop import History
+from sosp_core.select.plan import LayerCut
+
+SCHEMA = "sosp.report/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checks:
+    """Largest relative errors of the proofs a job has to pass.
+
+    Attributes:
+        conversion: Torch network against ONNX Runtime, on the original.
+        surgery: Slim model against the masked original, before any training.
+        write_back: Written model in ONNX Runtime against the trained network.
+    """
+
+    conversion: float
+    surgery: float
+    write_back: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Before and after.
+
+    Attributes:
+        costs_before: Metrics of the original.
+        costs_after: Metrics of the slim model.
+        file_before: Bytes of the original file.
+        file_after: Bytes of the slim file.
+        judged_on: ``evaluation`` data if given, else ``held-out`` calibration samples.
+        quality_before: Of the original.
+        quality_pruned: Of the slim model before fine-tuning.
+        quality_after: Of the slim model as handed out.
+        groups: Structures by group, before and after.
+        timings: Seconds by stage.
+        versions: Of the libraries that took part.
+    """
+
+    recipe: Mapping[str, Any]
+    model_sha256: str
+    costs_before: Mapping[Metric, int]
+    costs_after: Mapping[Metric, int]
+    file_before: int
+    file_after: int
+    judged_on: str
+    samples_judged: int
+    quality_before: Quality
+    quality_pruned: Quality
+    quality_after: Quality
+    benchmark: tuple[Comparison, ...]
+    layers: tuple[LayerCut, ...]
+    refusals: tuple[str, ...]
+    training: History
+    checks: Checks
+    warnings: tuple[str, ...]
+    timings: Mapping[str, float]
+    versions: Mapping[str, str]
+    machine: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """All facts, ready for JSON. Times in seconds, sizes in bytes, shares from 0 to 1."""
+        return {
+            "schema": SCHEMA,
+            "summary": [list(row) for row in self.rows()],
+            "recipe": dict(self.recipe),
+            "model_sha256": self.model_sha256,
+            "before": self._side(self.costs_before, self.file_before, self.quality_before),
+            "after": self._side(self.costs_after, self.file_after, self.quality_after),
+            "pruned_before_finetuning": asdict(self.quality_pruned),
+            "judged_on": {"data": self.judged_on, "samples": self.samples_judged},
+            "latency": [c.to_json() for c in self.benchmark],
+            "layers": [asdict(c) for c in self.layers],
+            "refusals": list(self.refusals),
+            "training": {
+                "steps": self.training.steps,
+                "restarts": self.training.restarts,
+                "augmentations": list(self.training.augmentations),
+                "points": [{"step": p.step, **asdict(p.quality)} for p in self.training.points],
+            },
+            "checks": asdict(self.checks),
+            "warnings": list(self.warnings),
+            "timings_s": {k: round(v, 3) for k, v in self.timings.items()},
+            "versions": dict(self.versions),
+            "machine": dict(self.machine),
+        }
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """The table for people: (name, before, after, change)."""
+        b, a = self.costs_before, self.costs_after
+        rows = [
+            _amount("Parameters", b[Metric.PARAMS], a[Metric.PARAMS], units.count),
+            _amount("MACs per sample", b[Metric.MACS], a[Metric.MACS], units.count),
+            _amount("File size", self.file_before, self.file_after, units.size),
+        ]
+        before, after = self.quality_before, self.quality_after
+        if before.accuracy is not None and after.accuracy is not None:
+            change = f"{(after.accuracy - before.accuracy) * 100:+.1f} points"
+            rows.append(("Accuracy", units.percent(before.accuracy), units.percent(after.accuracy), change))
+        rows.append(("Fidelity to the original", units.percent(1.0), units.percent(after.fidelity), ""))
+        rows += [_latency_row(c) for c in self.benchmark]
+        return rows
+
+    def _side(self, costs: Mapping[Metric, int], file: int, quality: Quality) -> dict[str, Any]:
+        return {**{str(k): v for k, v in costs.items()}, "file_bytes": file, **asdict(quality)}
+
+
+def _amount(name: str, before: int, after: int, show: Any) -> tuple[str, str, str, str]:
+    return name, show(before), show(after), f"{(after / max(before, 1) - 1) * 100:+.1f} %"
+
+
+def _latency_row(c: Comparison) -> tuple[str, str, str, str]:
+    change = f"{c.speedup:.2f}x faster [{c.speedup_low:.2f}, {c.speedup_high:.2f}]"
+    if not c.conclusive:
+        change = f"no difference beyond noise [{c.speedup_low:.2f}, {c.speedup_high:.2f}]"
+    elif c.speedup < 1:
+        change = f"{1 / c.speedup:.2f}x slower [{c.speedup_low:.2f}, {c.speedup_high:.2f}]"
+    name = f"Median latency, batch {c.batch_size}, {c.threads} thread{'s' if c.threads > 1 else ''}"
+    return name, units.milliseconds(c.before.median), units.milliseconds(c.after.median), change

@@ -1,0 +1,56 @@
+"""What removing a structure is estimated to cost, given what has been removed already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = NDArray[np.float64]
+
+
+class Prices(Protocol):
+    """Prices that may change as structures go."""
+
+    @property
+    def scores(self) -> Scores:
+        """``[S]``: the price of removing each structure next; smaller goes first."""
+
+    def remove(self, members: NDArray[np.int64]) -> None:
+        """Take note that these structures are gone."""
+
+
+@dataclass(frozen=True)
+class FixedPrices:
+    """Prices that do not depend on what else goes: correlations, if any, are summed beforehand."""
+
+    scores: Scores
+
+    def remove(self, members: NDArray[np.int64]) -> None:
+        """Nothing changes."""
+
+
+class QuadraticPrices:
+    """Marginal prices of the signed quadratic ``−Σ_M g + ½ ‖A 1_M‖²`` as the set M grows.
+
+    The next structure costs ``−g_s + a_s·r + ½‖a_s‖²`` with ``r = A 1_M``: what is like something
+    already removed costs more, what makes up for it costs less.
+
+    Cost: one product of ``A [rows, S]`` with a vector for each removal.
+    """
+
+    def __init__(self, gradient: Scores, rows: NDArray[np.float32]) -> None:
+        self._rows = rows
+        self._scores: Scores = 0.5 * np.square(rows, dtype=np.float64).sum(axis=0) - gradient
+
+    @property
+    def scores(self) -> Scores:
+        """The marginal prices at the present set."""
+        return self._scores
+
+    def remove(self, members: NDArray[np.int64]) -> None:
+        """Add structures to M; every other price moves by its correlation with them."""
+        moved = self._rows[:, members].sum(axis=1)
+        self._scores = self._scores + (moved @ self._rows).astype(np.float64)

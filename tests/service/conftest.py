@@ -1,0 +1,19 @@
+"""A job store on a real database, without HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.settings import Settings
+from tests.live import FAST
+from tests.service.world import World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World.open(Settings(data_dir=tmp_path, **FAST))
+    yield made
+    made.close()

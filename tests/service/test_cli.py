@@ -1,0 +1,193 @@
+"""The command line: in this process against the scripted pipeline, and against a real server."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.cli.main import run
+from tests.live import STANDIN, Stack, model_bytes, npz_bytes, running_stack
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scripted pipeline as this process's pipeline."""
+    spec = importlib.util.spec_from_file_location("sosp_core.pipeline", STANDIN / "pipeline.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "sosp_core.pipeline", module)
+    monkeypatch.setattr("sosp_core.pipeline", module, raising=False)
+    spec.loader.exec_module(module)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "net.onnx").write_bytes(model_bytes(["sleep", 0.1]))
+    (tmp_path / "data.npz").write_bytes(npz_bytes())
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def server(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    directory = tmp_path_factory.mktemp("server")
+    with running_stack(directory, workers=1, broker_url=valkey.removesuffix("0") + "3") as stack:
+        yield stack
+
+
+def compress(files: Path, *options: str) -> int:
+    inputs = [str(files / "net.onnx"), str(files / "data.npz")]
+    return run(["compress", *inputs, "-o", str(files / "out" / "slim.onnx"), *options])
+
+
+def document(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """The one JSON document on stdout."""
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+@pytest.mark.usefixtures("scripted")
+def test_compress_leaves_the_model_and_its_reports(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compress(files, "--report", str(files / "why" / "report.html")) == 0
+    assert sorted(path.name for path in (files / "out").iterdir()) == [
+        "slim.onnx",
+        "slim.plan.json",
+        "slim.report.html",
+        "slim.report.json",
+    ]
+    assert (files / "why" / "report.html").read_text() == "<p>report</p>"
+    shown = capsys.readouterr().out
+    assert "parameters" in shown
+    assert "-50 %" in shown
+
+
+@pytest.mark.usefixtures("scripted")
+def test_flags_win_over_the_recipe_file(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = files / "recipe.json"
+    recipe.write_text('{"seed": 1, "prune": {"budget": {"at_most": 100}}}')
+    options = ["--recipe", str(recipe), "--keep", "0.3", "--metric", "params", "--method", "magnitude"]
+    assert compress(files, *options, "--set", "seed=7", "--json") == 0
+    made = document(capsys)
+    assert made["report"] == {"schema": 1, "seed": 7}
+    assert Path(made["paths"]["model.onnx"]).is_file()
+
+
+@pytest.mark.usefixtures("scripted")
+@pytest.mark.parametrize(
+    ("step", "code", "exit_code"),
+    [
+        (["raise", "DataEmpty", {"field": "x"}], "data_empty", 2),
+        (
+            ["raise", "TargetUnreachable", {"metric": "macs", "asked": 1, "reachable": 2}],
+            "target_unreachable",
+            2,
+        ),
+        (["raise", "NothingToCompress", {"refusals": []}], "nothing_to_compress", 2),
+        (["raise", "OutOfMemory", {"device": "cpu"}], "out_of_memory", 1),
+        (["raise", "TrainingDiverged", {"step": 3}], "training_diverged", 1),
+        (["bug"], "internal", 1),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_failure_is_one_line_and_an_exit_code(
+    files: Path, capsys: pytest.CaptureFixture[str], step: list[Any], code: str, exit_code: int
+) -> None:
+    (files / "net.onnx").write_bytes(model_bytes(step))
+    assert compress(files, "--json") == exit_code
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert captured.err.endswith(f"[{code}]\n")
+    assert captured.err.count("\n") == 1
+    assert json.loads(captured.out)["error"]["code"] == code
+    assert list((files / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["compress"], "usage"),
+        (["nonsense"], "usage"),
+        (["jobs"], "usage"),
+        (["compress", "missing.onnx", "missing.npz", "-o", "x"], "usage"),
+        (["compress", "NET", "DATA", "-o", "OUT", "--metric", "beauty"], "usage"),
+        (["compress", "NET", "DATA", "-o", "OUT", "--keep", "1.5"], "recipe_invalid"),
+        (["compress", "NET", "DATA", "-o", "OUT", "--set", "prune.roundz=3"], "recipe_invalid"),
+        (["compress", "NET", "DATA", "-o", "NET/below/a/file"], "file_unusable"),
+        (["serve", "--port", "99999"], "cannot_start"),
+        (["serve", "--host", "203.0.113.1", "--port", "0"], "cannot_start"),
+    ],
+    ids=" ".join,
+)
+def test_misuse_is_one_line_and_exit_code_two(
+    files: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: str,
+) -> None:
+    monkeypatch.setenv("SOSP_DATA_DIR", str(files / "data"))
+    names = {"NET": files / "net.onnx", "DATA": files / "data.npz", "OUT": files / "slim.onnx"}
+    arguments = [argument.replace("NET/", f"{names['NET']}/") for argument in arguments]
+    assert run([str(names.get(argument, argument)) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert captured.err.endswith(f"[{code}]\n")
+    assert captured.err.count("\n") == 1
+
+
+def test_compress_on_a_server_leaves_the_same_files(
+    files: Path, server: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compress(files, "--server", server.url, "--eval", str(files / "data.npz"), "--set", "seed=7") == 0
+    captured = capsys.readouterr()
+    assert "-50 %" in captured.out
+    assert json.loads((files / "out" / "slim.report.json").read_text()) == {"schema": 1, "seed": 7}
+    assert len(list((files / "out").iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("step", "exit_code"), [(["raise", "DataEmpty", {"field": "x"}], 2), (["bug"], 1)], ids=["input", "bug"]
+)
+def test_a_failure_on_a_server_has_the_same_exit_code(
+    files: Path, server: Stack, step: list[Any], exit_code: int
+) -> None:
+    (files / "net.onnx").write_bytes(model_bytes(step))
+    assert compress(files, "--server", server.url) == exit_code
+
+
+def test_jobs_are_looked_after_from_the_command_line(
+    files: Path, server: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOSP_SERVER", server.url)
+    assert compress(files, "--server", server.url, "--json") == 0
+    capsys.readouterr()
+    assert run(["jobs", "list", "--json", "--state", "succeeded"]) == 0
+    job_id = document(capsys)["items"][0]["id"]
+    assert run(["jobs", "show", job_id, "--json"]) == 0
+    assert document(capsys)["state"] == "succeeded"
+    assert run(["jobs", "wait", job_id]) == 0
+    assert run(["jobs", "cancel", job_id]) == 0
+    assert run(["jobs", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert job_id in shown
+    assert "succeeded" in shown
+    assert run(["jobs", "download", job_id, "-o", str(files / "again"), "--json"]) == 0
+    assert Path(document(capsys)["paths"]["model.onnx"]).is_file()
+    assert run(["jobs", "show", "job_x", "--json"]) == 2
+    assert document(capsys)["error"]["code"] == "not_found"
+
+
+def test_help_is_quick_and_complete() -> None:
+    began = time.monotonic()
+    shown = subprocess.check_output([sys.executable, "-m", "service.cli", "--help"], text=True)
+    assert time.monotonic() - began < 2.0  # 0.3 s on an idle machine
+    for command in ("serve", "worker", "compress", "jobs"):
+        assert command in shown

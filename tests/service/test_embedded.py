@@ -1,0 +1,83 @@
+"""``sosp serve``: one command, one directory, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from service.client import Client
+from service.settings import Settings
+from tests.live import FAST, STANDIN, model_bytes, npz_bytes, until
+
+
+@contextmanager
+def served(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    environment = {
+        **os.environ,
+        **Settings(data_dir=data_dir, **FAST).environment(),
+        "PYTHONPATH": str(STANDIN),
+    }
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().split()[3]
+            until(lambda: httpx.get(f"{url}/readyz").json()["workers"])
+            yield server, url
+        finally:
+            server.kill()
+
+
+def worker_of(server: subprocess.Popen[str]) -> int:
+    tasks = Path(f"/proc/{server.pid}/task")
+    children = [child for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+    (worker,) = map(int, children)
+    return worker
+
+
+def test_one_command_serves_restarts_its_worker_and_stops_in_order(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(model_bytes())
+    (tmp_path / "data.npz").write_bytes(npz_bytes())
+    with served(tmp_path / "data") as (server, url), Client(url) as client:
+        model, data = client.upload_model(tmp_path / "net.onnx"), client.upload_dataset(tmp_path / "data.npz")
+        client.submit(model, data).wait(30)
+
+        second = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "service.cli",
+                "serve",
+                "--port",
+                "0",
+                "--data-dir",
+                str(tmp_path / "data"),
+            ],
+            capture_output=True,
+            text=True,
+        )
+        assert second.returncode == 2
+        assert "another server uses" in second.stderr
+
+        os.kill(worker_of(server), signal.SIGKILL)
+        client.submit(model, data).wait(40)
+
+        worker = worker_of(server)
+        server.send_signal(signal.SIGINT)
+        assert server.wait(20) == 130
+        assert not Path(f"/proc/{worker}").exists()
+
+
+def test_a_killed_server_takes_its_worker_with_it(tmp_path: Path) -> None:
+    with served(tmp_path) as (server, _):
+        worker = worker_of(server)
+        server.kill()
+        server.wait()
+        until(lambda: not Path(f"/proc/{worker}").exists())

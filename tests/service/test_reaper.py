@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from service.jobs.messages import Doorbell
+from service.jobs.reaper import Reaper, announce
+from service.jobs.states import JobState
+from tests.service.world import World
+
+
+class CountingBell(Doorbell):
+    def __init__(self, works: bool = True) -> None:
+        self.rung: list[str] = []
+        self.works = works
+
+    def ring(self, job_id: str) -> bool:
+        self.rung.append(job_id)
+        return self.works
+
+
+def reaper_of(world: World, bell: Doorbell, **changes: Any) -> Reaper:
+    return replace(world.parts.reaper, doorbell=bell, **changes)
+
+
+def test_lost_attempts_are_repeated_until_none_are_left(world: World) -> None:
+    job_id = world.submit()
+    for _ in range(3):
+        world.claim(job_id)
+        world.expire(job_id)
+        reaper_of(world, CountingBell()).sweep()
+    job = world.jobs.get(job_id)
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert job.error["code"] == "worker_lost"
+    assert [attempt.outcome for attempt in world.jobs.attempts(job_id)] == ["lost"] * 3
+
+
+def test_a_lease_in_force_is_left_alone(world: World) -> None:
+    job_id = world.submit()
+    world.claim(job_id)
+    world.parts.reaper.recover(job_id)
+    assert world.jobs.get(job_id).state is JobState.RUNNING
+
+
+def test_a_cancelled_job_whose_worker_died_is_cancelled(world: World) -> None:
+    job_id = world.submit()
+    world.claim(job_id)
+    world.jobs.cancel(job_id)
+    world.expire(job_id)
+    world.parts.reaper.recover(job_id)
+    assert world.jobs.get(job_id).state is JobState.CANCELLED
+
+
+def test_a_released_attempt_does_not_count(world: World) -> None:
+    job_id = world.submit()
+    assert world.leases.release(world.claim(job_id))
+    job = world.jobs.get(job_id)
+    assert (job.state, job.attempt, job.fence) == (JobState.QUEUED, 0, 1)
+
+
+def test_a_message_that_never_left_is_sent_once_the_broker_is_back(world: World) -> None:
+    job_id = world.submit()
+    away, back = CountingBell(works=False), CountingBell()
+    assert not announce(world.parts.db, away, job_id)
+    reaper_of(world, away).sweep()
+    reaper_of(world, back).sweep()
+    reaper_of(world, back).sweep()
+    assert (away.rung, back.rung) == ([job_id] * 2, [job_id])
+
+
+def test_a_lost_message_is_repeated_only_for_an_idle_worker(world: World) -> None:
+    first, second = world.submit(), world.submit()
+    bell = CountingBell()
+    reaper = reaper_of(world, bell, republish_after_s=-1.0)
+    reaper.sweep()
+    assert bell.rung == []  # no worker: the messages wait in the broker
+    world.parts.presence.beat("idle worker")
+    reaper.sweep()
+    assert bell.rung == [first]  # one worker can take one job
+    world.claim(first)
+    reaper.sweep()
+    assert bell.rung == [first]  # it is busy
+    assert world.jobs.get(second).state is JobState.QUEUED
+
+
+def test_two_reapers_announce_a_job_once(world: World) -> None:
+    job_id = world.submit()
+    bell = CountingBell(works=False)
+    announce(world.parts.db, bell, job_id)
+    one, two = reaper_of(world, CountingBell()), reaper_of(world, CountingBell())
+    seen = one._unannounced()
+    assert seen == two._unannounced() == [(job_id, None)]
+    assert [one._take_turn(job_id, None), two._take_turn(job_id, None)] == [True, False]
+
+
+def test_presence_ends_with_the_worker(world: World) -> None:
+    presence = world.parts.presence
+    presence.beat("one")
+    presence.beat("one")
+    presence.beat("two")
+    assert presence.alive(within_s=10) == 2
+    presence.leave("one")
+    assert presence.alive(within_s=10) == 1
+    assert presence.alive(within_s=-1) == 0
+
+
+def test_delivered_messages_of_a_sql_broker_are_removed_in_time(world: World) -> None:
+    bell = world.parts.doorbell
+    bell.prune()  # nothing there yet
+    assert bell.ring(world.submit())
+    broker = sqlite3.connect(world.parts.settings.data_dir / "broker.db")
+    count = "SELECT count(*) FROM kombu_message"
+    bell.prune()
+    assert broker.execute(count).fetchone() == (1,)
+    broker.execute("UPDATE kombu_message SET visible = 0, timestamp = '2001-01-01 00:00:00'")
+    broker.commit()
+    bell.prune()
+    assert broker.execute(count).fetchone() == (0,)
+    broker.close()
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:9/0", "sqla+sqlite:////nowhere/broker.db"])
+def test_a_broker_that_is_away_is_an_answer_not_an_exception(url: str) -> None:
+    bell = Doorbell(url)
+    assert not bell.answers()
+    assert not bell.ring("job_x")
+    bell.close()

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service import recipes
+from sosp_core.config import Metric, Recipe
+from sosp_core.errors import RecipeInvalid
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def test_nothing_is_a_recipe_and_defaults_survive_the_round_trip() -> None:
+    assert recipes.parse("{}") == Recipe()
+    assert recipes.parse(recipes.dump(Recipe())) == Recipe()
+
+
+def test_enumerations_and_tuples_come_as_json_has_them() -> None:
+    recipe = recipes.parse('{"prune": {"budget": {"metric": "params"}, "protect": ["/head/*"]}}')
+    assert recipe.prune.budget.metric is Metric.PARAMS
+    assert recipe.prune.protect == ("/head/*",)
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "reason"),
+    [
+        ('{"prune": {"budget": {"keep": 1.5}}}', "prune.budget.keep", "between 0 and 1"),
+        ('{"prune": {"budget": {"keep": "0.5"}}}', "prune.budget.keep", "valid number"),
+        ('{"prune": {"bugdet": {}}}', "prune.bugdet", "did you mean 'budget'"),
+        ('{"zzz": 1}', "zzz", "known: mode, objective, prune"),
+        ('{"mode": "expand"}', "mode", "'prune'"),
+        ('{"prune": {"method": "l1"}}', "prune.method", "'sosp-h', 'magnitude' or 'random'"),
+        ('{"prune": {"budget": {"keep": 0.5, "at_most": 3}}}', "prune.budget", "not both"),
+        ('{"finetune": {"steps": true}}', "finetune.steps", "integer"),
+        ('{"finetune": {"lr": NaN}}', "finetune.lr", "finite"),
+        ('{"finetune": {"lr": 1e999}}', "finetune.lr", "finite"),
+        ('{"benchmark": {"threads": [1, "a"]}}', "benchmark.threads.1", "integer"),
+        ('{"seed": -1}', "seed", "2^32"),
+        (f'{{"prune": {{"samples": {10**30}}}}}', "prune.samples", "2^53"),
+        ('{"prune": null}', "prune", "object"),
+        ('{"prune": {"protect": ["\\ud800"]}}', "(recipe)", "Invalid JSON"),
+        ("[]", "(recipe)", "object"),
+        ("", "(recipe)", "Invalid JSON"),
+        ("[" * 100_000, "(recipe)", "recursion limit"),
+    ],
+)
+def test_a_wrong_recipe_names_the_field_and_what_is_allowed(text: str, field: str, reason: str) -> None:
+    with pytest.raises(RecipeInvalid) as caught:
+        recipes.parse(text)
+    assert caught.value.field == field
+    assert reason in caught.value.reason
+
+
+@given(value=st.dictionaries(st.sampled_from([*Recipe.__dataclass_fields__, "other"]), JSON))
+def test_any_object_is_a_recipe_or_an_explained_error(value: dict[str, Any]) -> None:
+    with suppress(RecipeInvalid):
+        recipe = recipes.parse(value)
+        assert recipes.parse(recipes.dump(recipe)) == recipe
+
+
+def test_overrides_reach_any_depth_and_leave_the_original_alone() -> None:
+    base: dict[str, Any] = {"prune": {"rounds": 2}}
+    changed = recipes.apply_overrides(
+        base, ["prune.rounds=3", "prune.method=random", "finetune.steps=0", "prune.budget.keep=0.25"]
+    )
+    assert base == {"prune": {"rounds": 2}}
+    assert changed == {
+        "prune": {"rounds": 3, "method": "random", "budget": {"keep": 0.25}},
+        "finetune": {"steps": 0},
+    }
+
+
+@pytest.mark.parametrize("setting", ["rounds", "=3", "seed.x=1"])
+def test_a_setting_that_cannot_be_applied_is_refused(setting: str) -> None:
+    with pytest.raises(RecipeInvalid):
+        recipes.apply_overrides({"seed": 1}, [setting])
+
+
+@pytest.mark.parametrize("content", ["not json", "[1]", "[" * 100_000])
+def test_a_file_that_holds_no_object_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "recipe.json"
+    path.write_text(content)
+    with pytest.raises(RecipeInvalid, match=r"recipe\.json"):
+        recipes.read_object(path)
+
+
+def test_the_schema_lists_every_field() -> None:
+    assert set(recipes.schema()["properties"]) == set(recipes.dump(Recipe()))
+    json.dumps(recipes.schema())

@@ -1,0 +1,120 @@
+"""A pipeline that does what the model file tells it to: sleep, fail, crash.
+
+The model's ``doc_string`` holds the script, a JSON list of steps such as ``["sleep", 2.0]``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sosp_core import errors
+from sosp_core.config import Recipe
+from sosp_core.progress import NullProgress, Progress
+
+STAGES = (
+    "load",
+    "convert",
+    "discover",
+    "score",
+    "cut",
+    "finetune",
+    "write",
+    "evaluate",
+    "benchmark",
+    "report",
+)
+
+
+FILES = ("model.onnx", "report.json", "report.html", "plan.json")
+SILENT = NullProgress()
+
+
+class Report:
+    def to_json(self) -> dict[str, Any]:
+        return {"schema": 1}
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        return [("parameters", "10", "5", "-50 %")]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    model: Path
+    report_json: Path
+    report_html: Path
+    plan: Path
+    report: Report
+
+
+def compress(
+    model: Path,
+    data: Path,
+    recipe: Recipe,
+    *,
+    out_dir: Path,
+    evaluation: Path | None = None,
+    progress: Progress = SILENT,
+    device: str | None = None,
+) -> Outcome:
+    progress.report("load", 0.0)
+    source = model.read_bytes()
+    assert data.suffix in {".npz", ".npy", ".safetensors", ".zip"}, data
+    found = re.search(rb"script:(.*?):end", source, re.S)
+    steps = json.loads(found[1]) if found else []
+    for index, step in enumerate(steps):
+        play(step, index / len(steps), progress)
+    contents = (source, json.dumps({"schema": 1, "seed": recipe.seed}).encode(), b"<p>report</p>", b"{}")
+    for name, content in zip(FILES, contents, strict=True):
+        (out_dir / name).write_bytes(content)
+    progress.report("report", 1.0)
+    model, data, html, plan = (out_dir / name for name in FILES)
+    return Outcome(model, data, html, plan, Report())
+
+
+def play(step: list[Any], done: float, progress: Progress) -> None:
+    match step:
+        case ["report", stage, message]:
+            progress.report(stage, done, message, metrics={"loss": 0.5})
+        case ["sleep", seconds]:
+            sleep(seconds, done, progress)
+        case ["stubborn", seconds]:
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                time.sleep(0.05)
+        case ["note", path]:
+            with Path(path).open("a") as file:
+                file.write(f"{os.getpid()}\n")
+        case ["signal", name]:
+            os.kill(os.getpid(), signal.Signals[name])
+        case ["exit", status]:
+            os._exit(status)
+        case ["raise", name, details]:
+            raise getattr(errors, name)(**details)
+        case ["memory"]:
+            raise MemoryError
+        case ["full_disk"]:
+            raise OSError(28, "No space left on device")
+        case ["bug"]:
+            raise ZeroDivisionError("a secret of the implementation")
+        case ["once", path, inner]:
+            if not Path(path).exists():
+                Path(path).touch()
+                play(inner, done, progress)
+        case _:
+            raise ValueError(step)
+
+
+def sleep(seconds: float, done: float, progress: Progress) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        if progress.cancelled():
+            raise errors.Cancelled(stage="finetune")
+        progress.report("finetune", 1 - left / seconds, "step", eta_s=left, metrics={"loss": left})
+        time.sleep(0.05)

@@ -1,0 +1,102 @@
+"""How jobs end: well, with a reason, when asked to, or killed from outside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.client import Client, JobFailed
+from service.jobs.states import JobState
+from service.schemas import JobView
+from tests.live import Bench, lines, running_stack, until
+
+
+@pytest.fixture(scope="module")
+def bench(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    directory = tmp_path_factory.mktemp("endings")
+    with (
+        running_stack(directory / "data", workers=1, broker_url=valkey) as stack,
+        Client(stack.url) as client,
+    ):
+        yield Bench(stack, client, directory)
+
+
+def error_of(bench: Bench, *script: list[object]) -> JobView:
+    job = bench.submit(*script)
+    with pytest.raises(JobFailed):
+        job.wait(30)
+    return job.refresh()
+
+
+def test_artifacts_have_tags_ranges_and_a_policy(bench: Bench) -> None:
+    job = bench.submit()
+    job.wait(30)
+    path = f"/v1/jobs/{job.id}/artifacts"
+    model, report = bench.stack.get(f"{path}/model.onnx"), bench.stack.get(f"{path}/report.html")
+    assert model.headers["Content-Disposition"] == 'attachment; filename="model.onnx"'
+    assert report.headers["Content-Disposition"] == 'inline; filename="report.html"'
+    assert "default-src 'none'" in report.headers["Content-Security-Policy"]
+    assert "script-src" not in report.headers["Content-Security-Policy"]
+    tag = model.headers["ETag"]
+    assert bench.stack.get(f"{path}/model.onnx", headers={"If-None-Match": tag}).status_code == 304
+    part = bench.stack.get(f"{path}/model.onnx", headers={"Range": "bytes=2-5", "If-Range": tag})
+    assert (part.status_code, part.content) == (206, model.content[2:6])
+    last = bench.stack.get(f"{path}/model.onnx", headers={"Range": "bytes=-3"})
+    assert (last.status_code, last.content) == (206, model.content[-3:])
+    for nonsense in ("bytes=9999-", "bytes=5-2", "bytes=-0", "bytes=-", "lines=1-2", "bytes=x"):
+        answer = bench.stack.get(f"{path}/model.onnx", headers={"Range": nonsense})
+        assert (answer.status_code, answer.json()["code"]) == (416, "range_unsatisfiable"), nonsense
+    assert bench.stack.get(f"{path}/log.txt").status_code == 404
+    assert bench.stack.get(f"{path}/..%2f..%2fsosp.db").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("step", "code", "attempts"),
+    [
+        (["raise", "DataEmpty", {"field": "x"}], "data_empty", 1),
+        (["bug"], "internal", 1),
+        (["memory"], "out_of_memory", 3),
+        (["full_disk"], "insufficient_storage", 3),
+        (["signal", "SIGSEGV"], "process_killed", 3),
+        (["exit", 0], "process_exited", 3),
+    ],
+    ids=lambda value: str(value),
+)
+def test_a_job_that_fails_says_why(bench: Bench, step: list[object], code: str, attempts: int) -> None:
+    view = error_of(bench, step)
+    assert view.error is not None
+    assert (view.state, view.error.code, view.attempt) == (JobState.FAILED, code, attempts)
+    assert "Traceback" not in view.error.detail
+    assert "secret" not in view.model_dump_json()
+
+
+def test_the_traceback_of_a_bug_is_in_the_log_of_the_job(bench: Bench) -> None:
+    view = error_of(bench, ["bug"])
+    log = bench.stack.settings.data_dir / "jobs" / view.id / "1.work" / "log.txt"
+    assert "a secret of the implementation" in log.read_text()
+
+
+def test_an_attempt_that_was_killed_is_repeated(bench: Bench, tmp_path: Path) -> None:
+    job = bench.submit(["once", str(tmp_path / "flag"), ["signal", "SIGKILL"]])
+    view = job.wait(30)
+    assert view.attempt == 2
+    first = job.refresh().attempts[0]  # type: ignore[attr-defined]
+    assert (first.outcome, first.error.details["signal"]) == ("failed", "SIGKILL")
+    assert "memory" in first.error.detail
+
+
+@pytest.mark.parametrize("step", [["sleep", 60], ["stubborn", 60]], ids=["willing", "stubborn"])
+def test_cancel_takes_less_than_five_seconds(bench: Bench, step: list[object], tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    job = bench.running(["note", str(note)], step)
+    until(lambda: lines(note))
+    began = time.monotonic()
+    assert job.cancel().state is JobState.RUNNING
+    with pytest.raises(JobFailed, match="was cancelled"):
+        job.wait(10)
+    assert time.monotonic() - began < 5
+    assert job.view.state is JobState.CANCELLED
+    assert not Path(f"/proc/{int(note.read_text())}").exists()

@@ -1,0 +1,75 @@
+"""Jobs through the real API, a real broker and a real worker; only the pipeline is scripted."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+from service.jobs.messages import Doorbell
+from service.jobs.states import JobState
+from service.schemas import JobView
+from tests.live import Bench, lines, until
+
+
+def test_a_job_is_done_shown_and_downloaded(bench: Bench, tmp_path: Path) -> None:
+    job = bench.submit(["report", "score", "scoring"], ["sleep", 1.2], recipe={"seed": 5})
+    seen: list[JobView] = []
+    view = job.wait(30, on_update=seen.append)
+    assert view.state is JobState.SUCCEEDED
+    assert (view.overall, view.attempt, view.error) == (1.0, 1, None)
+    assert view.metrics["summary"] == [["parameters", "10", "5", "-50 %"]]
+    assert [v.seq for v in seen] == sorted({v.seq for v in seen})
+    assert [v.overall for v in seen] == sorted(v.overall for v in seen)
+    assert any(v.stage == "finetune" and v.message == "step" and v.eta_s and v.metrics for v in seen)
+    files = job.download(tmp_path)
+    assert set(files) == {"model.onnx", "report.json", "report.html", "plan.json"}
+    assert files["report.json"].read_text() == '{"schema": 1, "seed": 5}'
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
+
+
+def test_a_message_delivered_twice_runs_the_job_once(bench: Bench, tmp_path: Path) -> None:
+    note = tmp_path / "runs"
+    bell = Doorbell(bench.stack.settings.broker_url)
+    job = bench.submit(["note", str(note)], ["sleep", 0.5])
+    for _ in range(3):
+        assert bell.ring(job.id)
+    bell.close()
+    job.wait(30)
+    bench.submit().wait(30)  # the repeated messages came before this one
+    assert (lines(note), job.refresh().attempt) == (1, 1)
+
+
+def test_a_job_whose_worker_is_killed_is_run_by_the_next(bench: Bench, tmp_path: Path) -> None:
+    note = tmp_path / "runs"
+    job = bench.running(["note", str(note)], ["once", str(tmp_path / "flag"), ["stubborn", 60]])
+    until(lambda: lines(note))
+    pid = int(note.read_text())
+    bench.stack.stop_worker(bench.stack.workers[0], signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{pid}").exists(), 5)  # the job's process went with it
+    bench.stack.start_worker()
+    view = job.wait(30)
+    assert (view.state, view.attempt, lines(note)) == (JobState.SUCCEEDED, 2, 2)
+    outcomes = [attempt.outcome for attempt in job.refresh().attempts]  # type: ignore[attr-defined]
+    assert outcomes == ["lost", "succeeded"]
+
+
+def test_a_worker_told_to_stop_hands_its_job_back_uncounted(bench: Bench, tmp_path: Path) -> None:
+    job = bench.running(["once", str(tmp_path / "flag"), ["stubborn", 60]])
+    until((tmp_path / "flag").exists)
+    began = time.monotonic()
+    bench.stack.stop_worker(bench.stack.workers[0])
+    assert time.monotonic() - began < 15
+    assert job.refresh().state is JobState.QUEUED
+    assert len(job.view.attempts) == 1  # type: ignore[attr-defined]  # it did not take it up again
+    assert bench.stack.get("/readyz").json()["workers"] == 0
+    bench.stack.start_worker()
+    assert job.wait(30).attempt == 1
+
+
+def test_an_api_that_is_killed_comes_back_to_the_same_jobs(bench: Bench) -> None:
+    job = bench.running(["sleep", 2])
+    bench.stack.stop_api(signal.SIGKILL)
+    bench.stack.start_api()
+    assert job.wait(30).state is JobState.SUCCEEDED
+    assert bench.stack.get("/readyz").json()["status"] == "ready"

@@ -1,0 +1,67 @@
+"""The Celery application of a worker. Nothing happens at import; ``create_worker`` builds it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+from typing import Any
+
+from celery import Celery, signals
+
+from service.jobs.database import Database
+from service.jobs.messages import celery_config
+from service.settings import Settings
+from worker import tasks
+from worker.presence import Beacon
+
+
+def create_worker(settings: Settings) -> Celery:
+    """A worker that runs one job at a time.
+
+    Messages are acknowledged late and never prefetched, so that a job waits for a free worker
+    rather than behind a busy one. Lost jobs come back by their lease, not by the broker: Celery's
+    own ways of redelivery are off, so that one counter bounds the attempts.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    db = Database(settings.database_url, pooled=False)
+    db.create_tables()
+    db.close()
+    app = Celery("sosp")
+    app.conf.update(celery_config(settings.broker_url) | _worker_config())
+    worker = f"{socket.gethostname()}:{os.getpid()}"
+    # Shared with the pool's process, which is forked later; a lock could be held by a dead one.
+    stopping = multiprocessing.RawValue("b", 0)
+    tasks.register(app, settings, worker=worker, stopping=lambda: bool(stopping.value))
+    _announce(Beacon(settings, worker), stopping)
+    return app
+
+
+def _worker_config() -> dict[str, Any]:
+    return {
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": False,
+        "worker_prefetch_multiplier": 1,
+        "worker_pool": "prefork",
+        "worker_concurrency": 1,
+        "worker_enable_remote_control": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_hijack_root_logger": True,
+    }
+
+
+def _announce(beacon: Beacon, stopping: Any) -> None:
+    """Be present from start to end, and hand a running job back when asked to end."""
+
+    def on_ready(**kwargs: Any) -> None:
+        beacon.start()
+
+    def on_shutting_down(**kwargs: Any) -> None:
+        stopping.value = 1
+
+    def on_shutdown(**kwargs: Any) -> None:
+        beacon.stop()
+
+    signals.worker_ready.connect(on_ready, weak=False)
+    signals.worker_shutting_down.connect(on_shutting_down, weak=False)
+    signals.worker_shutdown.connect(on_shutdown, weak=False)

@@ -1,0 +1,128 @@
+"""The process a job runs in: ``python -m worker.child <order>``.
+
+Whatever happens to it, from a segmentation fault to a full memory, costs one attempt and nothing
+else. Its standard output and error go to the job's log, its answers to a pipe.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from service import recipes
+from service.errors import StorageFull
+from service.jobs.blobs import NO_SPACE
+from service.jobs.failure import tell
+from service.jobs.overall import overall
+from service.jobs.text import clean, finite
+from service.lifeline import die_with
+from sosp_core.errors import OutOfMemory, SospError
+from worker.wire import Order
+
+INTERNAL = {
+    "code": "internal",
+    "detail": "an internal error occurred; the worker's log has the details",
+    "details": {},
+    "retryable": False,
+}
+
+
+class PipeProgress:
+    """A ``Progress`` that writes to the supervisor's pipe; SIGTERM means that the user cancelled."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe, self._cancelled = pipe, threading.Event()
+        os.set_inheritable(pipe, False)
+        signal.signal(signal.SIGTERM, lambda number, frame: self._cancelled.set())
+
+    def report(
+        self,
+        stage: str,
+        done: float,
+        message: str = "",
+        *,
+        eta_s: float | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Pass a report on."""
+        told = {
+            "stage": clean(stage, 64),
+            "progress": finite(float(done)) or 0.0,
+            "overall": overall(stage, done),
+            "message": clean(message),
+            "eta_s": finite(eta_s),
+            "metrics": finite(dict(metrics or {})),
+        }
+        self.send({"progress": told})
+
+    def cancelled(self) -> bool:
+        """Whether the supervisor asked to stop."""
+        return self._cancelled.is_set()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write one line; the supervisor reads for as long as we live."""
+        line = json.dumps(message).encode() + b"\n"
+        while line:
+            line = line[os.write(self._pipe, line) :]
+
+
+def run(order: Order, progress: PipeProgress) -> dict[str, Any]:
+    """Compress, and return what to tell the supervisor."""
+    from sosp_core import compress  # loads torch and ONNX Runtime: here, and nowhere else in a worker
+
+    outcome = compress(
+        Path(order.model),
+        Path(order.data),
+        recipes.parse(order.recipe),
+        out_dir=Path(order.out),
+        evaluation=None if order.evaluation is None else Path(order.evaluation),
+        progress=progress,
+    )
+    return {"done": {"metrics": {"summary": finite(outcome.report.rows())}}}
+
+
+def guarded(order: Order, progress: PipeProgress) -> dict[str, Any]:
+    """``run``, with every error told instead of raised."""
+    try:
+        return run(order, progress)
+    except SospError as error:
+        return {"error": tell(error)}
+    except MemoryError:
+        return {"error": tell(OutOfMemory(device="cpu"))}
+    except OSError as error:
+        traceback.print_exc()
+        return {"error": tell(StorageFull(what="the job's files")) if error.errno in NO_SPACE else INTERNAL}
+    # The one place where any exception is caught: this is the border of the job's process, and an
+    # error that is not told would look like a crash. The traceback goes to the job's log.
+    except Exception:
+        traceback.print_exc()
+        return {"error": INTERNAL}
+
+
+def _be_the_first_to_go() -> None:
+    """When memory runs out, let the kernel end this process rather than the worker."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):  # not Linux, or not allowed
+        Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def main() -> None:
+    """Run the order named on the command line."""
+    order = Order.load(Path(sys.argv[1]))
+    progress = PipeProgress(order.pipe)
+    die_with(order.parent)
+    _be_the_first_to_go()
+    progress.send(guarded(order, progress))
+
+
+if __name__ == "__main__":
+    main()

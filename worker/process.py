@@ -1,0 +1,124 @@
+"""The child process of one attempt: started, listened to, and ended with everything it started."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from service.errors import AttemptLost, ProcessExited, ProcessKilled
+from service.jobs.artifacts import LOG
+from service.jobs.blobs import Blobs
+from service.jobs.leases import Claim
+from worker.wire import Lines, Order
+
+HINTS = {
+    signal.SIGKILL: "most often the machine's memory ran out",
+    signal.SIGSEGV: "a library crashed on this model or data",
+    signal.SIGBUS: "a library crashed on this model or data",
+    signal.SIGFPE: "a library crashed on this model or data",
+    signal.SIGILL: "a library uses instructions this processor lacks",
+    signal.SIGABRT: "a library gave up on this model or data",
+}
+
+
+class Child:
+    """A running ``worker.child``; leaving the ``with`` block ends its whole process group."""
+
+    def __init__(self, work: Path, inputs: dict[str, Path], claim: Claim) -> None:
+        self._pipe, theirs = os.pipe()
+        self._lines = Lines()
+        order = Order(
+            parent=os.getpid(),
+            pipe=theirs,
+            model=str(inputs["model"]),
+            data=str(inputs["data"]),
+            evaluation=str(inputs["evaluation"]) if "evaluation" in inputs else None,
+            recipe=claim.recipe,
+            out=str(work / "out"),
+        )
+        order.save(work / "order.json")
+        with (work / LOG).open("wb") as log:
+            self._process = subprocess.Popen(
+                # -P: the working directory, where files of the job lie, is no place for modules.
+                [sys.executable, "-P", "-m", "worker.child", str(work / "order.json")],
+                cwd=work,
+                env=_environment(work),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(theirs,),
+                start_new_session=True,
+            )
+        os.close(theirs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def messages(self, timeout_s: float) -> Iterator[dict[str, Any]]:
+        """What the child said within ``timeout_s``; returns early when it says something."""
+        ready, _, _ = select.select([self._pipe], [], [], timeout_s)
+        if ready:
+            yield from self._lines.feed(os.read(self._pipe, 2**16))
+
+    def ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.poll() is not None
+
+    def last_messages(self) -> Iterator[dict[str, Any]]:
+        """What the child still said before it ended."""
+        while select.select([self._pipe], [], [], 0)[0]:
+            data = os.read(self._pipe, 2**16)
+            if not data:
+                return
+            yield from self._lines.feed(data)
+
+    def ask_to_stop(self) -> None:
+        """Let the child end at its next opportunity."""
+        if not self.ended():
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End the child, and whatever it started, now."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def reason(self) -> AttemptLost:
+        """Why a child that said nothing ended."""
+        status = self._process.wait()
+        if status >= 0:
+            return ProcessExited(status=status)
+        number = signal.Signals(-status)
+        return ProcessKilled(signal=number.name, hint=HINTS.get(number, ""))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        os.close(self._pipe)
+
+
+def lay_out(work: Path, claim: Claim, blobs: Blobs) -> dict[str, Path]:
+    """Give the inputs names that tell their format; the store names files by digest alone."""
+    inputs = work / "inputs"
+    inputs.mkdir()
+    placed = {}
+    for role, row in (("model", claim.model), ("data", claim.dataset), ("evaluation", claim.evaluation)):
+        if row is not None:
+            placed[role] = inputs / f"{role}.{row.format}"
+            placed[role].symlink_to(blobs.path(row.sha256))
+    return placed
+
+
+def _environment(work: Path) -> dict[str, str]:
+    """Ours, without the service's own settings: they hold addresses and passwords."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SOSP_")}
+    return kept | {"TMPDIR": str(work)}

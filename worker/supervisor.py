@@ -1,0 +1,198 @@
+"""Runs one job: claims it, watches the process that does the work, records how that ended."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.errors import TimeLimitExceeded
+from service.jobs.artifacts import Artifact, Artifacts
+from service.jobs.blobs import Blobs
+from service.jobs.failure import place, tell
+from service.jobs.leases import Claim, Leases, Report
+from service.settings import Settings
+from sosp_core.errors import SospError
+from worker.process import Child, lay_out
+from worker.pulse import Pulse
+
+POLL_S = 0.2
+REPORT_EVERY_S = 1.0
+# A child that has told its result may still hang while libraries unload.
+EXIT_GRACE_S = 10.0
+SETTLE_RETRY_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Done:
+    """The child made its artifacts, and they are in place."""
+
+    metrics: dict[str, Any]
+    artifacts: list[Artifact]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The child told of an error, or ended without a word."""
+
+    error: dict[str, Any]
+
+
+class Cancelled:
+    """The user asked to stop, and it has."""
+
+
+class Stopped:
+    """This worker shuts down; somebody else shall run the job."""
+
+
+class Lost:
+    """The job is no longer ours."""
+
+
+Ending = Done | Failed | Cancelled | Stopped | Lost
+
+
+@dataclass
+class Supervisor:
+    """What a worker needs to run jobs, one after the other."""
+
+    settings: Settings
+    leases: Leases
+    blobs: Blobs
+    artifacts: Artifacts
+    worker: str
+    stopping: Callable[[], bool]
+
+    def run(self, job_id: str) -> None:
+        """Run a job that is queued; do nothing if it is not, as when a message comes twice."""
+        if self.stopping():
+            self.leases.decline(job_id)
+            return
+        claim = self.leases.claim(job_id, self.worker)
+        if claim is None:
+            log.info("%s is not queued; nothing to do", job_id)
+            return
+        log.info("%s: attempt %d begins", job_id, claim.attempt)
+        with Pulse(self.leases, claim, self.settings) as pulse:
+            attempt = Attempt(self, claim, pulse)
+            ending = attempt.run()
+            self._settle(claim, ending, attempt.stage, pulse)
+        log.info("%s: attempt %d ended: %s", job_id, claim.attempt, type(ending).__name__.lower())
+
+    def _settle(self, claim: Claim, ending: Ending, stage: str | None, pulse: Pulse) -> None:
+        """Record the ending, however long the database takes to answer while the lease is ours."""
+        error = place(ending.error, stage=stage, attempt=claim.attempt) if isinstance(ending, Failed) else {}
+        while not pulse.lost.is_set():
+            try:
+                self._record(claim, ending, error)
+                break
+            except SQLAlchemyError as reason:
+                log.warning("%s: cannot record its end: %s", claim.job_id, reason)
+                time.sleep(SETTLE_RETRY_S)
+        self.artifacts.tidy(claim.job_id, claim.fence)
+
+    def _record(self, claim: Claim, ending: Ending, error: dict[str, Any]) -> None:
+        match ending:
+            case Done(metrics, published):
+                if not self.leases.succeed(claim, published, metrics):
+                    self.artifacts.withdraw(claim.job_id, claim.fence)
+            case Failed():
+                again = error["retryable"] and claim.attempt < self.settings.max_attempts
+                (self.leases.retry if again else self.leases.fail)(claim, error)
+            case Cancelled():
+                self.leases.cancel(claim)
+            case Stopped():
+                self.leases.release(claim)
+            case Lost():
+                log.warning("%s: the lease was lost", claim.job_id)
+
+
+@dataclass
+class Attempt:
+    """One try at a job, from the start of its process to the end of it."""
+
+    owner: Supervisor
+    claim: Claim
+    pulse: Pulse
+    stage: str | None = None
+    _result: dict[str, Any] | None = None
+    _latest: Report | None = None
+    _reported_at: float = field(default=float("-inf"))
+    _asked_at: float | None = None
+
+    def run(self) -> Ending:
+        """Start the child and stay until it has ended."""
+        try:
+            work = self.owner.artifacts.begin(self.claim.job_id, self.claim.fence)
+            inputs = lay_out(work, self.claim, self.owner.blobs)
+            with Child(work, inputs, self.claim) as child:
+                return self._watch(child)
+        except SospError as error:
+            return Failed(tell(error))
+
+    def _watch(self, child: Child) -> Ending:
+        deadline = time.monotonic() + self.owner.settings.job_time_limit_s
+        while not child.ended() and self._result is None:
+            for message in child.messages(POLL_S):
+                self._hear(message)
+            self._pass_on()
+            if self.pulse.lost.is_set():
+                return Lost()
+            if self.owner.stopping():
+                return Stopped()
+            if time.monotonic() > deadline:
+                limit = TimeLimitExceeded(limit_s=self.owner.settings.job_time_limit_s)
+                return Failed(tell(limit))
+            if self.pulse.cancelled.is_set() and self._cancel(child):
+                return Cancelled()
+        return self._conclude(child)
+
+    def _conclude(self, child: Child) -> Ending:
+        """How a child ended that was not stopped by us."""
+        patience = time.monotonic() + EXIT_GRACE_S
+        while not child.ended() and time.monotonic() < patience:
+            time.sleep(POLL_S / 4)
+        for message in child.last_messages():
+            self._hear(message)
+        match self._result:
+            case {"done": {"metrics": dict(metrics)}}:
+                return Done(metrics, self.owner.artifacts.publish(self.claim.job_id, self.claim.fence))
+            case _ if self.pulse.cancelled.is_set():
+                return Cancelled()
+            case {"error": dict(told)}:
+                return Failed(told)
+            case _:
+                return Failed(tell(child.reason()))
+
+    def _cancel(self, child: Child) -> bool:
+        """Ask the child to stop; True once it has had its time."""
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+            child.ask_to_stop()
+        return time.monotonic() - self._asked_at > self.owner.settings.cancel_grace_s
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        match message:
+            case {"progress": dict(told)}:
+                self._latest = Report(**told)
+            case {"done": _} | {"error": _}:
+                self._result = message
+
+    def _pass_on(self) -> None:
+        """Write the newest progress: at once when a stage begins, else about once a second."""
+        latest, now = self._latest, time.monotonic()
+        if latest is None or (latest.stage == self.stage and now - self._reported_at < REPORT_EVERY_S):
+            return
+        self.stage, self._reported_at, self._latest = latest.stage, now, None
+        try:
+            if not self.owner.leases.report(self.claim, latest):
+                self.pulse.lost.set()
+        except SQLAlchemyError as error:
+            log.warning("%s: cannot show its progress: %s", self.claim.job_id, error)
