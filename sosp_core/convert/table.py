@@ -54,7 +54,7 @@ class Operator:
     def static_ints(self, position: int) -> list[int] | None:
         """The integers of a constant input, or None if that input is absent or computed."""
         value = self.constants.get(position)
-        return None if value is None else [int(v) for v in np.atleast_1d(value)]
+        return None if value is None else [int(v) for v in np.ravel(value)]
 
 
 class Unconvertible(Exception):
