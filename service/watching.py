@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from starlette.concurrency import run_in_threadpool
 
+from service.errors import NotFound
 from service.jobs.states import TERMINAL
 from service.jobs.store import Jobs
 from service.jobs.tables import Job
@@ -31,10 +33,12 @@ async def changed(jobs: Jobs, job_id: str, known: int | None, wait_s: float) -> 
 
 async def events(jobs: Jobs, job_id: str, after: int) -> AsyncIterator[EventView]:
     """Every event after number ``after``, as they come, up to the one that ends the job."""
-    while True:
-        for row in await run_in_threadpool(jobs.events, job_id, after):
-            event, after = EventView.of(row), row.seq
-            yield event
-            if event.state in TERMINAL:
-                return
-        await asyncio.sleep(POLL_S)
+    with suppress(NotFound):  # somebody deleted the job: there is nothing more to tell
+        while True:
+            for row in await run_in_threadpool(jobs.events, job_id, after):
+                event, after = EventView.of(row), row.seq
+                yield event
+                if event.state in TERMINAL:
+                    return
+            await asyncio.sleep(POLL_S)
+            await run_in_threadpool(jobs.seq, job_id)

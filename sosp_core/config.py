@@ -102,8 +102,11 @@ class PruneConfig:
         rounds: Scores are taken again at the current mask this many times; 1 is one-shot.
         samples: Calibration samples that the scores read, at most.
         batch_size: Samples a scoring pass holds at once.
-        round_to: Widths stay multiples of this where they were; 1 lets any width happen.
+        round_to: Widths stay multiples of this where they were; 1 lets any width happen. None takes
+            the largest of 8, 4, 2 and 1 that the budget can be reached with: ONNX Runtime blocks
+            channels by 8 or 16, and a width such as 47 runs slower than the 64 it came from.
         max_layer_ratio: No group of equivalent structures loses a larger share than this.
+        compensate: Fold a least-squares prediction of what was removed into the kept weights.
         protect: Node names, or shell patterns of them, whose widths stay as they are.
     """
 
@@ -111,17 +114,21 @@ class PruneConfig:
     method: Method = Method.SOSP_SIGNED
     budget: Budget = field(default_factory=Budget)
     rounds: int = 8
-    samples: int = 512
+    samples: int = 256
     batch_size: int = 32
-    round_to: int = 1
+    round_to: int | None = None
     max_layer_ratio: float = 0.9
+    compensate: bool = True
     protect: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require(1 <= self.rounds <= 200, f"rounds must lie in 1..200, got {self.rounds}")
         _require(self.samples >= 1, f"samples must be at least 1, got {self.samples}")
         _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
-        _require(1 <= self.round_to <= 256, f"round_to must lie in 1..256, got {self.round_to}")
+        _require(
+            self.round_to is None or 1 <= self.round_to <= 256,
+            f"round_to must lie in 1..256, got {self.round_to}",
+        )
         _require(
             0 < self.max_layer_ratio <= 1, f"max_layer_ratio must lie in (0, 1], got {self.max_layer_ratio}"
         )
@@ -139,6 +146,7 @@ class FinetuneConfig:
         weight_decay: Decoupled for AdamW, plain for SGD.
         batch_size: Samples a step.
         distill: Weight of matching the original's outputs against the labels, 0 to 1.
+        features: Weight of matching the original's inner tensors where the plan keeps them.
         temperature: Softens both distributions of the distillation.
         augment: ``auto``, ``none``, or names out of ``flip`` and ``shift``, joined by ``+``.
         holdout: Share of the data kept aside to choose the best weights by.
@@ -147,13 +155,14 @@ class FinetuneConfig:
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-    epochs: float = 8.0
+    epochs: float = 16.0
     steps: int | None = None
     optimizer: Optimizer = Optimizer.SGD
     lr: float | None = None
     weight_decay: float = 1e-4
     batch_size: int = 64
     distill: float = 0.7
+    features: float = 1.0
     temperature: float = 2.0
     augment: str = "auto"
     holdout: float = 0.1
@@ -167,6 +176,7 @@ class FinetuneConfig:
         _require(0 <= self.weight_decay <= 1, f"weight_decay must lie in 0..1, got {self.weight_decay}")
         _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
         _require(0 <= self.distill <= 1, f"distill must lie in 0..1, got {self.distill}")
+        _require(0 <= self.features <= 1000, f"features must lie in 0..1000, got {self.features}")
         _require(self.temperature > 0, f"temperature must be positive, got {self.temperature}")
         _require(0 < self.holdout <= 0.5, f"holdout must lie in (0, 0.5], got {self.holdout}")
         _require(self.patience >= 1, f"patience must be at least 1, got {self.patience}")

@@ -19,7 +19,7 @@ import onnx_ir as ir
 import torch
 
 from sosp_core.bench.compare import Comparison, compare
-from sosp_core.config import Recipe
+from sosp_core.config import PruneConfig, Recipe
 from sosp_core.convert.check import TOLERANCE, require_same_function
 from sosp_core.convert.network import Network
 from sosp_core.cost.model import CostModel, measure
@@ -35,6 +35,7 @@ from sosp_core.errors import (
     WriteBackDiverged,
 )
 from sosp_core.finetune.evaluate import Quality, evaluate
+from sosp_core.finetune.features import shared_features
 from sosp_core.finetune.loop import History, Trainer
 from sosp_core.finetune.write_back import write_back
 from sosp_core.ir.batchnorm import fold_batchnorm
@@ -49,12 +50,13 @@ from sosp_core.runtime.observe import Shapes, observe_shapes
 from sosp_core.runtime.session import Array, open_session, run, serialize
 from sosp_core.saliency import Scene, criteria
 from sosp_core.saliency.mask_space import MaskSpace
-from sosp_core.select.greedy import Rules, require_reachable, schedule, shrink
+from sosp_core.select.greedy import Rules, require_reachable, schedule, shrink, smallest
 from sosp_core.select.plan import Plan, layer_cuts
 from sosp_core.structures.discover import discover
 from sosp_core.structures.gating import gate_model
 from sosp_core.structures.structures import Alive, Structures
 from sosp_core.surgery.apply import slim
+from sosp_core.surgery.compensate import compensate
 from sosp_core.surgery.verify import outputs_of, require_close, require_loadable
 
 STAGES: tuple[str, ...] = (
@@ -75,6 +77,8 @@ SURGERY_TOLERANCE = 1e-4
 #: Samples that observe shapes and carry the parity checks.
 PROBE_SAMPLES = 8
 EVALUATION_BATCH = 64
+#: Widths to try, coarsest first, where the recipe leaves the choice.
+ROUNDINGS = (8, 4, 2, 1)
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ class _Job:
         with self._stage("cut"):
             cut, surgery = self._cut(plan.alive)
         with self._stage("finetune"):
-            student, history = self._finetune(cut)
+            student, history = self._finetune(cut, plan.alive)
         with self._stage("write"):
             content, write_back_error = self._write(student, cut)
         with self._stage("evaluate"):
@@ -195,13 +199,23 @@ class _Job:
         if self._structures.count == 0:
             raise NothingToCompress(refusals=[str(r) for r in self._structures.refusals])
         self._cost = CostModel(self._structures, prune.budget.metric)
-        self._rules = Rules(round_to=prune.round_to, max_layer_ratio=prune.max_layer_ratio)
         total = self._cost.total(self._cost.kept(self._structures.all_alive()))
         self._total, self._target = total, prune.budget.target(total)
         if self._target >= total:
             reason = f"the model already has only {total:,} {prune.budget.metric}"
             raise RecipeInvalid(field="prune.budget.at_most", reason=reason)
-        require_reachable(self._cost, self._structures.groups, self._rules, self._target, prune.budget.metric)
+        self._rules = self._choose_rules(prune)
+
+    def _choose_rules(self, prune: PruneConfig) -> Rules:
+        """The rounding asked for, or else the coarsest with which the budget can be met."""
+        groups, metric = self._structures.groups, prune.budget.metric
+        candidates = ROUNDINGS if prune.round_to is None else (prune.round_to,)
+        rules = [Rules(round_to=n, max_layer_ratio=prune.max_layer_ratio) for n in candidates]
+        for rule in rules:
+            if smallest(self._cost, groups, rule) <= self._target:
+                return rule
+        require_reachable(self._cost, groups, rules[-1], self._target, metric)
+        return rules[-1]
 
     def _score(self) -> Alive:
         """Prune in rounds: prices are taken anew at the mask of the round before."""
@@ -226,16 +240,20 @@ class _Job:
     def _space(self) -> MaskSpace:
         gated = gate_model(self._model, self._structures, self._shapes)
         fold_batchnorm(gated.model)
-        prune = self._recipe.prune
-        samples = np.random.default_rng(self._recipe.seed).permutation(len(self._data))[: prune.samples]
-        usable = len(samples) - len(samples) % (self._interface.batch or 1)
         return MaskSpace(
             gated,
-            self._data.take(np.sort(samples[: max(usable, self._interface.batch or 1)])),
+            self._samples(),
             self._task,
-            batch_size=self._interface.batch or prune.batch_size,
+            batch_size=self._interface.batch or self._recipe.prune.batch_size,
             device=self._device,
         )
+
+    def _samples(self) -> Dataset:
+        """The calibration samples that scores and compensation read: drawn once, in data order."""
+        batch = self._interface.batch or 1
+        drawn = np.random.default_rng(self._recipe.seed).permutation(len(self._data))
+        wanted = min(max(self._recipe.prune.samples, batch), len(self._data))
+        return self._data.take(np.sort(drawn[: wanted - wanted % batch]))
 
     def _plan(self, alive: Alive) -> Plan:
         structures = self._structures
@@ -252,13 +270,25 @@ class _Job:
         error = require_close(
             outputs_of(cut, self._probe), outputs_of(masked, self._probe), SURGERY_TOLERANCE, SurgeryDiverged
         )
+        if self._recipe.prune.compensate:
+            cut = self._compensate(cut, alive)
         return cut, error
 
-    def _finetune(self, cut: ir.Model) -> tuple[Network, History]:
-        student = Network(cut)
+    def _compensate(self, cut: ir.Model, alive: Alive) -> ir.Model:
+        network = Network(self._model).to(self._device)
+        samples = self._samples()
+        size = self._interface.batch or self._recipe.prune.batch_size
+        batches = (
+            [torch.as_tensor(part.inputs[n]).to(self._device) for n in network.input_names]
+            for part in samples.batches(size)
+        )
+        return compensate(self._model, cut, self._structures, alive, network, batches)
+
+    def _finetune(self, cut: ir.Model, alive: Alive) -> tuple[Network, History]:
+        student, teacher = Network(cut), Network(fold_batchnorm(self._model.clone()))
         trainer = Trainer(
             student,
-            Network(self._model),
+            teacher,
             self._data,
             self._task,
             self._recipe.finetune,
@@ -266,6 +296,7 @@ class _Job:
             device=self._device,
             progress=self._progress,
             fixed_batch=self._interface.batch,
+            features=shared_features(self._structures, alive, student, teacher),
         )
         return student, trainer.run()
 

@@ -35,6 +35,7 @@ FAST: dict[str, Any] = {
     "worker_ttl_s": 2.5,
     "reap_interval_s": 0.3,
     "republish_after_s": 1.0,
+    "max_attempts": 2,
     "free_space_floor_bytes": 0,
     "log_level": "warning",
 }
@@ -101,14 +102,14 @@ class Stack:
 
     settings: Settings
     listener: socket.socket
-    scripted: bool = True
+    scripted: bool
+    http: httpx.Client
     api: subprocess.Popen[bytes] | None = None
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def url(self) -> str:
-        host, port = self.listener.getsockname()
-        return f"http://{host}:{port}"
+        return str(self.http.base_url)
 
     def environment(self) -> dict[str, str]:
         path = {"PYTHONPATH": str(STANDIN)} if self.scripted else {}
@@ -150,10 +151,11 @@ class Stack:
             worker.kill()
             worker.wait()
         self.stop_api()
+        self.http.close()
         self.listener.close()
 
     def get(self, path: str, **options: Any) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=10, **options)
+        return self.http.get(path, **options)
 
 
 @contextmanager
@@ -162,7 +164,9 @@ def running_stack(
 ) -> Iterator[Stack]:
     """A stack that runs for the length of the block; ``scripted`` puts the stand-in for the pipeline."""
     configured = Settings(data_dir=data_dir, **(FAST | settings))
-    stack = Stack(configured, socket.create_server(("127.0.0.1", 0), backlog=256), scripted)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+    http = httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=30)
+    stack = Stack(configured, listener, scripted, http)
     with ExitStack() as cleanup:
         cleanup.callback(stack.stop)
         stack.start_api()

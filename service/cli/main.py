@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from service.cli import compress, jobs, serve
+from service.cli import compress, jobs, local, serve
 from service.cli.output import print_json
 from sosp_core.errors import InputError, SospError, every_error
 
@@ -21,6 +21,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("compress")(compress.compress)
+app.command("inspect")(local.inspect)
+app.command("bench")(local.bench)
 app.command("serve")(serve.serve)
 app.command("worker")(serve.worker)
 app.add_typer(jobs.app, name="jobs")

@@ -134,6 +134,11 @@ class Network(nn.Module):
         attribute = self.attribute_of.get(value.name)
         return _Operand(attribute=attribute) if attribute else _Operand(value=value.name)
 
+    @property
+    def value_names(self) -> frozenset[str]:
+        """Names of every tensor that the network computes."""
+        return frozenset(name for step in self._steps for name in step.outputs if name)
+
     def forward(self, *args: Tensor) -> tuple[Tensor, ...]:
         """Compute all outputs from all inputs, both in graph order."""
         return self.tensors(args, self.output_names)

@@ -48,6 +48,13 @@ class Preprocess:
             raise ValueError(f"color must be RGB or L, got {self.color!r}")
         if self.scale <= 0 or any(s <= 0 for s in self.std):
             raise ValueError("scale and std must be positive")
+        if not isinstance(self.input, str):
+            raise ValueError(f"input must be a name, got {self.input!r}")
+        whole = self.size is None or (
+            len(self.size) == 2 and all(type(n) is int and n > 0 for n in self.size)
+        )
+        if not whole or (self.size is not None and self.size[0] * self.size[1] > MAX_PIXELS):
+            raise ValueError(f"size must be [height, width] in pixels, got {self.size!r}")
 
 
 def is_image_archive(names: Sequence[str]) -> bool:

@@ -42,7 +42,10 @@ def read_arrays(path: Path) -> dict[str, Array]:
             return _read_zip(path)
         if len(head) > 8 and head[8:9] == b"{":
             return _read_safetensors(path)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, MemoryError) as error:
+    except DataUnreadable:
+        raise
+    # Damaged bytes make zipfile, zlib, tokenize, numpy and Pillow raise a dozen unrelated classes.
+    except Exception as error:
         raise DataUnreadable(reason=_explain(error)) from error
     raise DataUnreadable(reason="expected .npz, .npy, .safetensors or a .zip of images")
 

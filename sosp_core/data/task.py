@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import sqrt
 
@@ -38,10 +38,20 @@ class Task:
     Attributes:
         kinds: One for each output.
         labelled: Whether labels judge the first output.
+        variances: Of each output of the original over all data, if measured; else each batch's
+            own stands in, and what is a mean over batches depends on how they are cut.
     """
 
     kinds: tuple[Kind, ...]
     labelled: bool
+    variances: tuple[float, ...] = ()
+
+    def measured_on(self, references: Sequence[Sequence[Tensor]]) -> Task:
+        """The same task, with the variances of these outputs of the original, a tuple a batch."""
+        columns = [
+            torch.cat([y.flatten().double() for y in column]) for column in zip(*references, strict=True)
+        ]
+        return replace(self, variances=tuple(float(c.var(unbiased=False)) for c in columns))
 
     def supervised(self, outputs: Sequence[Tensor], labels: Tensor) -> Tensor:
         """Mean loss of the first output against the labels."""
@@ -65,8 +75,8 @@ class Task:
         gradient does not shrink. Values: squared error over the variance of the original's.
         """
         terms: list[Tensor] = [
-            _divergence(kind, y, r, temperature)
-            for kind, y, r in zip(self.kinds, outputs, reference, strict=True)
+            _divergence(kind, y, r, temperature, self.variances[i] if self.variances else None)
+            for i, (kind, y, r) in enumerate(zip(self.kinds, outputs, reference, strict=True))
             if y.is_floating_point()
         ]
         return torch.stack(terms).sum(dim=0)
@@ -95,8 +105,14 @@ class Task:
             for k in range(entries if exact else probes):
                 noise = _basis(y, k) if exact else _signs(y, generator) / sqrt(probes)
                 z: list[Tensor | None] = [None] * len(outputs)
-                z[i] = _root(self.kinds[i], y, noise)
+                z[i] = _root(self.kinds[i], y, noise, self._unit(i, y))
                 yield z
+
+    def _unit(self, i: int, y: Tensor) -> float:
+        """What squared errors of an output are divided by."""
+        if self.labelled:
+            return 1.0
+        return (self.variances[i] if self.variances else float(y.var(unbiased=False))) + TINY
 
 
 def _basis(y: Tensor, k: int) -> Tensor:
@@ -109,7 +125,7 @@ def _signs(y: Tensor, generator: torch.Generator) -> Tensor:
     return (torch.randint(0, 2, y.shape, generator=generator) * 2 - 1).to(y)
 
 
-def _root(kind: Kind, y: Tensor, noise: Tensor) -> Tensor:
+def _root(kind: Kind, y: Tensor, noise: Tensor, unit: float) -> Tensor:
     """``R^{1/2} · noise`` for the curvature R of one sample's loss at output y."""
     places = y[0].numel() // (y.shape[1] if y.ndim > 1 else 1)  # the loss averages over positions
     if kind is Kind.LOGITS:
@@ -123,10 +139,12 @@ def _root(kind: Kind, y: Tensor, noise: Tensor) -> Tensor:
         return noise * (p * (1 - p) / y[0].numel()).sqrt()
     if kind is Kind.BINARY_PROBABILITIES:
         return noise / ((y * (1 - y) + TINY) * y[0].numel()).sqrt()
-    return noise * (2 / (y[0].numel() * (y.var(unbiased=False) + TINY))).sqrt()
+    return noise * sqrt(2 / (y[0].numel() * unit))
 
 
-def _divergence(kind: Kind, y: Tensor, reference: Tensor, temperature: float) -> Tensor:
+def _divergence(
+    kind: Kind, y: Tensor, reference: Tensor, temperature: float, variance: float | None
+) -> Tensor:
     reference = reference.to(y.dtype)
     if kind is Kind.LOGITS:
         return (
@@ -138,7 +156,8 @@ def _divergence(kind: Kind, y: Tensor, reference: Tensor, temperature: float) ->
         return _binary_kl(F.logsigmoid(y), F.logsigmoid(-y), torch.sigmoid(reference))
     if kind is Kind.BINARY_PROBABILITIES:
         return _binary_kl((y + TINY).log(), (1 - y + TINY).log(), reference)
-    return F.mse_loss(y, reference) / (reference.var(unbiased=False) + TINY)
+    unit = reference.var(unbiased=False) if variance is None else variance
+    return F.mse_loss(y, reference) / (unit + TINY)
 
 
 def _kl(log_q: Tensor, log_p: Tensor) -> Tensor:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from math import ceil, cos, isfinite, pi
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +19,14 @@ from sosp_core.data.task import Task
 from sosp_core.errors import Cancelled, TrainingDiverged
 from sosp_core.finetune.augment import augment, choose
 from sosp_core.finetune.evaluate import Quality, evaluate
+from sosp_core.finetune.features import Feature, feature_loss
 from sosp_core.progress import Progress
 
 STAGE = "finetune"
 WARM_UP = 0.1  # share of the steps until the learning rate peaks
 CLIP = 5.0  # gradient norm; without it folded networks diverge within the first epoch
 SMALLEST_NORM_BATCH = 8  # below this, batch statistics are noise: BatchNorm stays as it is
+RECALIBRATION_BATCHES = 50  # at momentum 0.1, 99.5 % of the old statistics are then gone
 RESTARTS = 3  # times a diverged run may go on from its best weights at a quarter of the rate
 
 
@@ -70,8 +74,12 @@ class Trainer:
         device: torch.device,
         progress: Progress,
         fixed_batch: int | None = None,
+        features: Sequence[Feature] = (),
     ) -> None:
-        self._student, self._teacher = student.to(device), teacher.to(device).eval()
+        self._features = tuple(features) if config.features > 0 else ()
+        # Channels last: 1.35 times faster on AVX-512 (ResNet-20, batch 64), and what tensor cores want.
+        layout: dict[str, Any] = {"memory_format": torch.channels_last}
+        self._student, self._teacher = student.to(device, **layout), teacher.to(device, **layout).eval()
         self._task, self._config, self._device, self._progress = task, config, device, progress
         self._train, self._held = data.split(config.holdout, seed, fixed_batch or 1)
         self._micro = fixed_batch or min(config.batch_size, max(1, len(self._train)))
@@ -97,6 +105,13 @@ class Trainer:
             return history
         best = self._judge(history, 0)
         state = self._snapshot()
+        if self._has_norm and self._micro >= SMALLEST_NORM_BATCH:
+            self._recalibrate()
+            point = self._judge(history, 0)
+            if point.quality.rank() > best.quality.rank():
+                best, state = point, self._snapshot()
+            else:
+                self._student.load_state_dict(state)
         rate, since = 1.0, 0
         optimizer = self._optimizer()
         order: list[Dataset] = []
@@ -124,6 +139,13 @@ class Trainer:
         self._student.eval()
         history.best, history.seconds = best, time.monotonic() - started
         return history
+
+    @torch.no_grad()
+    def _recalibrate(self) -> None:
+        """Estimate the statistics of BatchNormalization anew: what feeds it has changed."""
+        self._student.train()
+        for part in islice(self._train.batches(self._micro, drop_last=True), RECALIBRATION_BATCHES):
+            self._student(*self._tensors(part))
 
     def _judge(self, history: History, step: int) -> Point:
         self._student.eval()
@@ -190,11 +212,17 @@ class Trainer:
         inputs = list(self._tensors(part))
         if self._augmentations:
             inputs[0] = augment(inputs[0], self._augmentations, self._generator)
+        n = len(self._student.output_names)
+        names = [*self._student.output_names, *(f.name for f in self._features)]
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._mixed()):
             with torch.no_grad():
-                reference = self._teacher(*inputs)
-            outputs = self._student(*inputs)
-        return self._mix([y.float() if y.is_floating_point() else y for y in outputs], reference, part)
+                original = self._teacher.tensors(inputs, names)
+            got = self._student.tensors(inputs, names)
+        outputs = [y.float() if y.dtype is torch.bfloat16 else y for y in got[:n]]
+        loss = self._mix(outputs, original[:n], part)
+        if self._features:
+            loss = loss + self._config.features * feature_loss(self._features, got[n:], original[n:])
+        return loss
 
     def _mix(self, outputs: Sequence[Tensor], reference: Sequence[Tensor], part: Dataset) -> Tensor:
         share = self._config.distill if self._task.labelled else 1.0
@@ -211,7 +239,8 @@ class Trainer:
         return asked is Precision.BF16 or (asked is Precision.AUTO and self._device.type == "cuda")
 
     def _tensors(self, data: Dataset) -> tuple[Tensor, ...]:
-        return tuple(torch.as_tensor(data.inputs[n]).to(self._device) for n in self._student.input_names)
+        tensors = (torch.as_tensor(data.inputs[n]).to(self._device) for n in self._student.input_names)
+        return tuple(t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t for t in tensors)
 
     def _report(self, history: History, loss: float, started: float) -> None:
         done = history.steps / self._total

@@ -33,14 +33,19 @@ def conv_transpose(node: ir.Node, flow: Flow) -> None:
 
 def _convolution(node: ir.Node, flow: Flow, *, out_axis: int, in_axis: int) -> None:
     x, weight = node.inputs[0], node.inputs[1]
-    if x is None or weight is None or not weight.is_initializer():
-        flow.refuse(node, "its weight is computed, not stored")
+    if x is None or weight is None:
         return
+    if not weight.is_initializer():
+        flow.refuse(node, "its weight is computed, not stored")
+    if spatial := [ids for axis, ids in flow.of(x).items() if axis != 1]:
+        flow.refuse(node, "structure on a spatial axis", *spatial)
     group = attribute(node, "group", 1)
     w_shape, y_shape = flow.shape(weight), flow.shape(node.outputs[0])
     # Positions at which a weight acts: output pixels for Conv, input pixels for ConvTranspose.
     pixels = prod((y_shape if node.op_type == "Conv" else flow.shape(x))[2:])
-    if group == 1:
+    if not weight.is_initializer():
+        _uncut(node, flow, pixels * prod(w_shape))
+    elif group == 1:
         _dense(node, flow, out_axis, in_axis, pixels * prod(w_shape[2:]))
     elif group == flow.shape(x)[1] and w_shape[in_axis if node.op_type == "Conv" else out_axis] == 1:
         _depthwise(node, flow, out_axis if node.op_type == "Conv" else in_axis, pixels * prod(w_shape[2:]))
@@ -48,6 +53,12 @@ def _convolution(node: ir.Node, flow: Flow, *, out_axis: int, in_axis: int) -> N
         _grouped(node, flow, group, pixels * prod(w_shape[2:]))
     else:
         flow.refuse(node, "a grouped transposed convolution")
+        _uncut(node, flow, pixels * prod(w_shape))
+
+
+def _uncut(node: ir.Node, flow: Flow, work: float) -> None:
+    """Count the work of a node whose widths all stay."""
+    flow.layers.append(Layer(node=node.name or "", coefficient=float(work), factors=()))
 
 
 def _dense(node: ir.Node, flow: Flow, out_axis: int, in_axis: int, work: int) -> None:
@@ -75,11 +86,12 @@ def _depthwise(node: ir.Node, flow: Flow, weight_axis: int, work: int) -> None:
     ids_in = flow.of(node.inputs[0]).get(1)
     n_out = flow.shape(node.outputs[0])[1]
     if ids_in is None:
-        flow.layers.append(Layer(node=node.name or "", coefficient=float(work * n_out), factors=()))
+        _uncut(node, flow, work * n_out)
         return
     ids = np.repeat(ids_in, n_out // len(ids_in))
     if node.op_type == "ConvTranspose" and len(ids) != len(ids_in):
         flow.refuse(node, "a grouped transposed convolution")
+        _uncut(node, flow, work * n_out)
         return
     flow.bind(node, 1, weight_axis, ids)
     _bind_bias(node, flow, ids)
@@ -127,14 +139,18 @@ def gemm(node: ir.Node, flow: Flow) -> None:
     Spec: https://onnx.ai/onnx/operators/onnx__Gemm.html
     """
     a, b = node.inputs[0], node.inputs[1]
-    if a is None or b is None or not b.is_initializer() or a.is_initializer():
-        flow.refuse(node, "its weight is computed, not stored")
+    if a is None or b is None:
         return
     in_axis, out_axis = (1, 0) if attribute(node, "transB", 0) else (0, 1)
     summed, kept = (0, 1) if attribute(node, "transA", 0) else (1, 0)
+    rows = flow.shape(a)[kept] / flow.shapes.batch
+    if not b.is_initializer() or a.is_initializer():
+        flow.refuse(node, "its weight is computed, not stored")
+        _uncut(node, flow, rows * prod(flow.shape(b)))
+        return
     if kept in flow.of(a):
         flow.refuse(node, "structure on the rows of a matrix product", flow.of(a)[kept])
-    ids_out = _contract(node, flow, x_axis=summed, in_axis=in_axis, out_axis=out_axis, rows=1)
+    ids_out = _contract(node, flow, x_axis=summed, in_axis=in_axis, out_axis=out_axis, rows=rows)
     c = node.inputs[2] if len(node.inputs) > 2 else None
     if c is not None and flow.shape(c) and flow.shape(c)[-1] != 1:
         if c.is_initializer():
@@ -158,24 +174,40 @@ def matmul(node: ir.Node, flow: Flow) -> None:
     rank_y = len(flow.shape(node.outputs[0]))
     if b.is_initializer() and len(flow.shape(b)) == 2 and not a.is_initializer():
         rank_a = len(flow.shape(a))
-        rows = prod(flow.shape(a)[:-1]) // flow.shapes.batch
         passed = {axis: ids for axis, ids in flow.of(a).items() if axis != rank_a - 1}
-        ids_out = _contract(node, flow, x_axis=rank_a - 1, in_axis=0, out_axis=1, rows=rows)
+        rows = prod(n for axis, n in enumerate(flow.shape(a)[:-1]) if axis not in passed) / flow.shapes.batch
+        ids_out = _contract(
+            node, flow, x_axis=rank_a - 1, in_axis=0, out_axis=1, rows=rows, passed=tuple(passed.values())
+        )
         flow.emit(node.outputs[0], {**passed, rank_y - 1: ids_out})
     elif a.is_initializer() or b.is_initializer():
         flow.refuse(node, "a stored factor that is not a plain weight matrix")
+        _uncut(node, flow, prod(flow.shape(node.outputs[0])) / flow.shapes.batch * flow.shape(a)[-1])
     else:
         _product(node, flow, a, b)
 
 
-def _contract(node: ir.Node, flow: Flow, *, x_axis: int, in_axis: int, out_axis: int, rows: int) -> Ids:
-    """Sum ``x_axis`` of input 0 against the 2-D weight at input 1; the slots it makes."""
+def _contract(
+    node: ir.Node,
+    flow: Flow,
+    *,
+    x_axis: int,
+    in_axis: int,
+    out_axis: int,
+    rows: float,
+    passed: tuple[Ids, ...] = (),
+) -> Ids:
+    """Sum ``x_axis`` of input 0 against the 2-D weight at input 1; the slots it makes.
+
+    Args:
+        rows: Vectors that are multiplied, for each sample and each slot of ``passed``.
+    """
     shape = flow.shape(node.inputs[1])  # type: ignore[arg-type]
     ids_out = flow.space.mint(shape[out_axis])
     flow.bind(node, 1, out_axis, ids_out)
     ids_in = flow.of(node.inputs[0]).get(x_axis)
-    factors: tuple[Ids, ...] = (ids_out,)
-    coefficient = float(max(rows, 1))
+    factors: tuple[Ids, ...] = (ids_out, *passed)
+    coefficient = float(rows)
     if ids_in is None:
         coefficient *= shape[in_axis]
     else:

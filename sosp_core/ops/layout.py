@@ -74,6 +74,8 @@ def reshape(node: ir.Node, flow: Flow) -> None:
     for axis, ids in list(out.items()):
         if not _follow_target(node, flow, axis, ids):
             flow.refuse(node, "its target shape is computed in a way that cannot be followed", ids)
+    for axis in set(range(len(flow.shape(node.outputs[0])))) - out.keys():
+        _hold(node, flow, axis)
     flow.emit(node.outputs[0], out)
 
 
@@ -148,8 +150,25 @@ def _follow_target(node: ir.Node, flow: Flow, axis: int, ids: Ids) -> bool:
     if source.number == 0 and not attribute(node, "allowzero", 0):
         carried = flow.of(node.inputs[0]).get(axis)
         return carried is not None and np.array_equal(carried, ids)
-    flow.sizes.append(SizeRule(place=source.place, ids=ids))
+    _tie(flow, source.place, ids)
     return True
+
+
+def _tie(flow: Flow, place: Place, ids: Ids) -> None:
+    """Let an integer follow ``ids``; where several targets are computed from it, all fall together."""
+    for known in (rule.ids for rule in flow.sizes if rule.place == place):
+        flow.space.unite(known, ids)
+    flow.sizes.append(SizeRule(place=place, ids=ids))
+
+
+def _hold(node: ir.Node, flow: Flow, axis: int) -> None:
+    """Keep the integer behind a target's axis without structure, if other nodes compute from it too."""
+    target = node.inputs[1]
+    source = None if target is None else _element(target, axis, node, 1)
+    if isinstance(source, _Constant) and source.number > 0 and source.place.node != (node.name or ""):
+        fixed = flow.space.mint(source.number)
+        flow.space.freeze(fixed, f"{node.name}: its target shape is fixed")
+        _tie(flow, source.place, fixed)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,9 @@ def per_channel(node: ir.Node, flow: Flow) -> None:
                 flow.refuse(node, "its parameters are computed, not stored")
                 return
             flow.bind(node, position, 0, ids)
-    flow.emit(node.outputs[0], flow.of(node.inputs[0]))
+    # Statistics of each instance run over the later axes; stored ones (BatchNormalization) do not.
+    over = {a for a in flow.of(node.inputs[0]) if a > 1} if node.op_type.startswith("Inst") else set()
+    _across(node, flow, over, "it normalises over the channels")
 
 
 @rules.register("Softmax", "LogSoftmax", "Hardmax")

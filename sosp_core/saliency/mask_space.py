@@ -79,6 +79,8 @@ class MaskSpace:
         ]
         self.per_sample = all(gate.per_sample for gate in gated.gates.values())
         self._batches = [self._prepare(part) for part in data.batches(batch_size)]
+        references = [b.reference for b in self._batches if b.reference is not None]
+        self.task = task.measured_on(references)
 
     @property
     def device(self) -> torch.device:

@@ -78,6 +78,7 @@ def shrink(
     alive = alive.copy()
     kept = cost.kept(alive)
     floors = [rules.floor(group) for group in groups]
+    removed: list[NDArray[np.int64]] = []
     while cost.total(kept) > target:
         offers = [
             offer
@@ -91,6 +92,16 @@ def shrink(
         alive[best.members] = False
         kept = cost.kept(alive)
         prices.remove(best.members)
+        removed.append(best.members)
+    return _refill(alive, removed, cost, target)
+
+
+def _refill(alive: Alive, removed: Sequence[NDArray[np.int64]], cost: CostModel, target: int) -> Alive:
+    """Give back what the last, largest chunks overshot: dearest first, as long as the target holds."""
+    for members in reversed(removed):
+        alive[members] = True
+        if cost.total(cost.kept(alive)) > target:
+            alive[members] = False
     return alive
 
 

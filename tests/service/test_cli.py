@@ -7,14 +7,13 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.cli.main import run
-from tests.live import STANDIN, Stack, model_bytes, npz_bytes, running_stack
+from tests.live import STANDIN, Bench, Stack, model_bytes, npz_bytes
 
 
 @pytest.fixture
@@ -36,11 +35,9 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def server(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    directory = tmp_path_factory.mktemp("server")
-    with running_stack(directory, workers=1, broker_url=valkey.removesuffix("0") + "3") as stack:
-        yield stack
+@pytest.fixture
+def server(bench: Bench) -> Stack:
+    return bench.stack
 
 
 def compress(files: Path, *options: str) -> int:

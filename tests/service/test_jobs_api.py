@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,9 +12,8 @@ from tests.live import Stack, model_bytes, npz_bytes
 
 
 @pytest.fixture(scope="module")
-def http(api: Stack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=api.url, timeout=30) as client:
-        yield client
+def http(api: Stack) -> httpx.Client:
+    return api.http
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ def reaper_of(world: World, bell: Doorbell, **changes: Any) -> Reaper:
 
 def test_lost_attempts_are_repeated_until_none_are_left(world: World) -> None:
     job_id = world.submit()
-    for _ in range(3):
+    for _ in range(2):
         world.claim(job_id)
         world.expire(job_id)
         reaper_of(world, CountingBell()).sweep()
@@ -36,7 +36,7 @@ def test_lost_attempts_are_repeated_until_none_are_left(world: World) -> None:
     assert job.state is JobState.FAILED
     assert job.error is not None
     assert job.error["code"] == "worker_lost"
-    assert [attempt.outcome for attempt in world.jobs.attempts(job_id)] == ["lost"] * 3
+    assert [attempt.outcome for attempt in world.jobs.attempts(job_id)] == ["lost"] * 2
 
 
 def test_a_lease_in_force_is_left_alone(world: World) -> None:

@@ -145,7 +145,6 @@ class Life(RuleBasedStateMachine):
         self.directory = tempfile.TemporaryDirectory()
         configured = Settings(data_dir=Path(self.directory.name), **FAST)
         self.world = World.open(configured)
-        self.max_attempts = configured.max_attempts
         self.job_id = self.world.submit()
         self.claims: list[Claim] = []
         self.seen = [JobState.QUEUED]
@@ -207,5 +206,5 @@ class Life(RuleBasedStateMachine):
 
 TestLife = Life.TestCase
 TestLife.settings = settings(
-    max_examples=25, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=15, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

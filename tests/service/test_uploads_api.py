@@ -23,7 +23,7 @@ def base64_sha256(content: bytes) -> str:
 
 
 def post(stack: Stack, path: str, content: bytes | Iterator[bytes], **options: object) -> httpx.Response:
-    return httpx.post(stack.url + path, content=content, timeout=20, **options)  # type: ignore[arg-type]
+    return stack.http.post(path, content=content, **options)  # type: ignore[arg-type]
 
 
 def temporary_files(stack: Stack) -> list[Path]:
@@ -45,7 +45,7 @@ def test_an_upload_can_be_read_back_listed_and_deleted(
     assert (view["name"], view["format"]) == ("net.bin", format)
     assert api.get(f"{path}/{view['id']}").json() == view
     assert view in api.get(path).json()["items"]
-    assert httpx.delete(f"{api.url}{path}/{view['id']}").status_code == 204
+    assert api.http.delete(f"{path}/{view['id']}").status_code == 204
     assert api.get(f"{path}/{view['id']}").json()["code"] == "not_found"
 
 
@@ -97,8 +97,7 @@ def test_a_body_over_the_limit_is_refused_and_leaves_nothing(api: Stack, chunked
 
 
 def test_a_client_that_leaves_in_the_middle_leaves_nothing(api: Stack) -> None:
-    host, port = api.listener.getsockname()
-    with socket.create_connection((host, port)) as connection:
+    with socket.create_connection(api.listener.getsockname()) as connection:
         connection.sendall(
             b"POST /v1/models HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n" + bytes(100)
         )

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from service.jobs.messages import Doorbell
 from service.jobs.states import JobState
 from service.schemas import JobView
 from tests.live import Bench, lines, until
+
+
+@pytest.fixture(params=["sqlite", "valkey"])
+def bench(request: pytest.FixtureRequest, benches: Callable[[str], Bench]) -> Bench:
+    """The tests of this file hold for both brokers; those that take long use one."""
+    return benches(request.param)
 
 
 def test_a_job_is_done_shown_and_downloaded(bench: Bench, tmp_path: Path) -> None:
@@ -54,6 +63,7 @@ def test_a_job_whose_worker_is_killed_is_run_by_the_next(bench: Bench, tmp_path:
     assert outcomes == ["lost", "succeeded"]
 
 
+@pytest.mark.parametrize("bench", ["valkey"], indirect=True)
 def test_a_worker_told_to_stop_hands_its_job_back_uncounted(bench: Bench, tmp_path: Path) -> None:
     job = bench.running(["once", str(tmp_path / "flag"), ["stubborn", 60]])
     until((tmp_path / "flag").exists)
@@ -67,6 +77,7 @@ def test_a_worker_told_to_stop_hands_its_job_back_uncounted(bench: Bench, tmp_pa
     assert job.wait(30).attempt == 1
 
 
+@pytest.mark.parametrize("bench", ["sqlite"], indirect=True)
 def test_an_api_that_is_killed_comes_back_to_the_same_jobs(bench: Bench) -> None:
     job = bench.running(["sleep", 2])
     bench.stack.stop_api(signal.SIGKILL)

@@ -31,17 +31,17 @@ def test_an_attempt_over_the_time_limit_is_killed(bench: Bench) -> None:
     bench.stack.stop_worker(worker, signal.SIGKILL)
 
 
-def test_a_job_that_kills_every_worker_fails_after_three(bench: Bench, tmp_path: Path) -> None:
+def test_a_job_that_loses_every_worker_fails_in_the_end(bench: Bench, tmp_path: Path) -> None:
     note = tmp_path / "runs"
     job = bench.submit(["note", str(note)], ["stubborn", 60])
-    for attempt in range(1, 4):
+    for attempt in (1, 2):
         worker = bench.stack.start_worker()
         until(lambda n=attempt: lines(note) == n)  # type: ignore[misc]
         bench.stack.stop_worker(worker, signal.SIGKILL)
     with pytest.raises(JobFailed) as caught:
         job.wait(20)
     assert (caught.value.error.code, job.view.state) == ("worker_lost", JobState.FAILED)
-    assert lines(note) == 3
+    assert lines(note) == 2
 
 
 def test_a_worker_that_was_frozen_past_its_lease_gives_up_its_job(bench: Bench, tmp_path: Path) -> None:

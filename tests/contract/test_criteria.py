@@ -1,0 +1,34 @@
+"""The recipe can only name what exists."""
+
+from __future__ import annotations
+
+from typing import get_type_hints
+
+import pytest
+
+import sosp_core.saliency as families
+from sosp_core.config import Method, Metric
+from sosp_core.cost.model import terms_of
+from sosp_core.saliency.criterion import criteria, criterion
+from tests.zoo.graphs import CASES, build
+
+assert families  # importing the package fills the table
+
+
+def test_every_method_has_a_criterion() -> None:
+    assert set(criteria) == set(Method)
+
+
+def test_a_criterion_takes_a_scene_and_a_mask_and_gives_prices() -> None:
+    for function in criteria.values():
+        assert list(get_type_hints(function)) == ["scene", "alive", "return"]
+
+
+def test_a_second_criterion_for_a_method_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="second criterion"):
+        criterion(Method.RANDOM)(criteria[Method.RANDOM])
+
+
+@pytest.mark.parametrize("metric", Metric)
+def test_every_metric_is_a_sum_of_terms(metric: Metric) -> None:
+    assert terms_of(build(CASES["conv_chain"]).structures, metric)

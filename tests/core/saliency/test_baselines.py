@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import numpy as np
+
+from sosp_core.saliency.baselines import magnitude, random
+from tests.core.saliency.scenes import scene
+from tests.zoo.graphs import CASES, build
+
+
+def weights(name: str) -> dict[str, np.ndarray]:
+    graph = build(CASES[name]).model.graph
+    return {k: v.const_value.numpy().astype(float) for k, v in graph.initializers.items() if v.const_value}
+
+
+def test_magnitude_is_the_norm_of_all_that_falls_per_root_of_its_number() -> None:
+    built, w = build(CASES["conv_chain"]), weights("conv_chain")
+    scores = magnitude(scene(built), built.structures.all_alive()).scores
+    channel = 2  # of the first convolution: its filter, four numbers of normalisation, its readers
+    falls = [w["w1"][channel], w["w2"][:, channel]] + [w[n][channel] for n in ("g1", "b1", "m1", "var1")]
+    values = np.concatenate([np.ravel(v) for v in falls])
+    assert len(values) == 27 + 45 + 4
+    np.testing.assert_allclose(scores[channel], np.sqrt((values**2).sum() / len(values)), rtol=1e-12)
+    unit = 3  # of the second
+    values = np.concatenate([np.ravel(v) for v in (w["w2"][unit], w["b2"][unit], w["w3"][:, unit])])
+    np.testing.assert_allclose(scores[6 + unit], np.sqrt((values**2).sum() / len(values)), rtol=1e-12)
+
+
+def test_magnitude_counts_every_index_of_a_structure() -> None:
+    built, w = build(CASES["depthwise_multiplier"]), weights("depthwise_multiplier")
+    scores = magnitude(scene(built), built.structures.all_alive()).scores
+    falls = (w["w0"][1], w["wd"][2:4], w["bd"][2:4], w["w1"][:, 2:4])
+    values = np.concatenate([np.ravel(v) for v in falls])
+    np.testing.assert_allclose(scores[1], np.sqrt((values**2).sum() / len(values)), rtol=1e-12)
+
+
+def test_chance_comes_from_the_seed() -> None:
+    built = build(CASES["conv_chain"])
+    first, again, other = (
+        random(scene(built, seed=s), built.structures.all_alive()).scores for s in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert len(first) == built.structures.count

@@ -1,0 +1,56 @@
+"""Costs of an ONNX file counted from what is in it, without any notion of structure."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import numpy_helper
+
+FLOATS = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16})
+
+
+def weights(model: onnx.ModelProto) -> int:
+    """Elements of all float initializers."""
+    return sum(prod(t.dims) for t in model.graph.initializer if t.data_type in FLOATS)
+
+
+def stored_bytes(model: onnx.ModelProto, names: set[str]) -> int:
+    """Bytes of the named initializers."""
+    return sum(numpy_helper.to_array(t).nbytes for t in model.graph.initializer if t.name in names)
+
+
+def shapes_in(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor that a node makes, is fed, or is stored."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    known = {o.name for o in probe.graph.output}
+    made = [name for node in probe.graph.node for name in node.output if name]
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made if name not in known)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    session = ort.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [o.name for o in session.get_outputs()]
+    found = {name: np.shape(t) for name, t in zip(names, session.run(names, feeds), strict=True)}
+    found |= {name: array.shape for name, array in feeds.items()}
+    return found | {t.name: tuple(t.dims) for t in model.graph.initializer}
+
+
+def multiply_accumulates(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> float:
+    """Of convolutions and matrix products, for one sample: outputs times what each sums over."""
+    shapes = shapes_in(model, feeds)
+    total = 0
+    for node in model.graph.node:
+        if node.op_type == "Conv":  # weight [out, in / group, ...]
+            total += prod(shapes[node.output[0]]) * prod(shapes[node.input[1]][1:])
+        elif node.op_type == "ConvTranspose":  # each input pixel meets the weights of its channel
+            total += prod(shapes[node.input[0]]) * prod(shapes[node.input[1]][1:])
+        elif node.op_type == "MatMul":
+            total += prod(shapes[node.output[0]]) * shapes[node.input[0]][-1]
+        elif node.op_type == "Gemm":
+            across = next((a.i for a in node.attribute if a.name == "transA"), 0)
+            total += prod(shapes[node.output[0]]) * shapes[node.input[0]][0 if across else 1]
+    return total / len(next(iter(feeds.values())))
