@@ -12,7 +12,7 @@ COPY sosp_core ./sosp_core
 COPY service ./service
 COPY worker ./worker
 RUN pip install -c constraints.txt . \
-    && pip uninstall --yes pip
+    && pip uninstall --yes setuptools pip
 
 
 FROM python:3.11.15-slim-bookworm

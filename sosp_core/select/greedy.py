@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sosp_core.config import Metric
-from sosp_core.cost.model import CostModel
+from sosp_core.cost.model import CostModel, Kept
 from sosp_core.errors import TargetUnreachable
-from sosp_core.structures.prices import Prices, Scores
+from sosp_core.structures.prices import Prices
 from sosp_core.structures.structures import Alive, Group
 
 
@@ -66,59 +66,72 @@ def shrink(
     Stops early if nothing more may go; see ``require_reachable``.
 
     Args:
-        prices: A chunk's price is the sum over its structures; told of every removal.
+        prices: What a chunk costs, by the structure; told of every removal.
         alive: What is there now; never grows.
         groups: The partition of the structures.
         cost: The metric that ``target`` counts; a chunk that saves none of it stays.
         target: Amount that may be left.
         rules: What a plan may not do.
 
-    Cost: for each chunk one sort of the structures left, besides what ``prices`` takes.
+    Cost: for each chunk removed, one offer of every group; see ``prices``.
     """
     alive = alive.copy()
     kept = cost.kept(alive)
-    floors = [rules.floor(group) for group in groups]
-    removed: list[NDArray[np.int64]] = []
+    removed: list[_Offer] = []
     while cost.total(kept) > target:
         offers = [
             offer
             for g, group in enumerate(groups)
-            if (offer := _offer(prices.scores, alive, group, int(kept[g]), floors[g], rules)) is not None
-            and cost.gain(kept, g, len(offer.members)) > 0
+            if (offer := _offer(prices, alive, group, g, kept, rules, cost)) is not None
         ]
         if not offers:
             break
-        best = min(offers, key=lambda offer: offer.price)
+        best = min(offers, key=lambda offer: offer.rank)
         alive[best.members] = False
         kept = cost.kept(alive)
         prices.remove(best.members)
-        removed.append(best.members)
+        removed.append(best)
     return _refill(alive, removed, cost, target)
 
 
-def _refill(alive: Alive, removed: Sequence[NDArray[np.int64]], cost: CostModel, target: int) -> Alive:
-    """Give back what the last, largest chunks overshot: dearest first, as long as the target holds."""
-    for members in reversed(removed):
-        alive[members] = True
+def _refill(alive: Alive, removed: Sequence[_Offer], cost: CostModel, target: int) -> Alive:
+    """Give back what the last, largest chunks overshot: dearest first, as long as the target holds.
+
+    A group whose last chunk is needed gets no earlier one: its width would not be round.
+    """
+    needed: set[int] = set()
+    for offer in reversed(removed):
+        if offer.group in needed:
+            continue
+        alive[offer.members] = True
         if cost.total(cost.kept(alive)) > target:
-            alive[members] = False
+            alive[offer.members] = False
+            needed.add(offer.group)
     return alive
 
 
 @dataclass(frozen=True)
 class _Offer:
-    price: float
+    rank: float
+    group: int
     members: NDArray[np.int64]
 
 
-def _offer(scores: Scores, alive: Alive, group: Group, kept: int, floor: int, rules: Rules) -> _Offer | None:
-    """The cheapest chunk a group can give, if it can."""
-    n = rules.chunk(kept)
-    if kept - n < floor:
+def _offer(
+    prices: Prices, alive: Alive, group: Group, number: int, kept: Kept, rules: Rules, cost: CostModel
+) -> _Offer | None:
+    """The cheapest chunk a group can give, if it can give one that saves something."""
+    n = rules.chunk(int(kept[number]))
+    if kept[number] - n < rules.floor(group):
         return None
-    members = group.members[alive[group.members]]
-    cheapest = members[np.argsort(scores[members], kind="stable")[:n]]
-    return _Offer(float(scores[cheapest].mean()), cheapest)
+    saved = cost.gain(kept, number, n)
+    if saved <= 0:
+        return None
+    chosen, price = prices.cheapest(group.members[alive[group.members]], n)
+    if not prices.commensurable:
+        return _Offer(price / n, number, chosen)
+    # A removal that lowers the loss is the better, the more it saves besides.
+    return _Offer(price / saved if price > 0 else price * saved, number, chosen)
 
 
 def schedule(total: int, target: int, rounds: int) -> list[int]:

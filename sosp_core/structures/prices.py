@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,24 @@ Scores = NDArray[np.float64]
 
 
 class Prices(Protocol):
-    """Prices that may change as structures go."""
+    """Prices that may change as structures go.
+
+    Attributes:
+        commensurable: They estimate a rise of the loss, so that a rise may be weighed against
+            what it saves; otherwise they only rank.
+    """
+
+    commensurable: ClassVar[bool]
 
     @property
     def scores(self) -> Scores:
         """``[S]``: the price of removing each structure next; smaller goes first."""
+
+    def cheapest(self, members: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], float]:
+        """The ``n`` of ``members`` to remove together, and the price of removing all of them.
+
+        Ties are broken by number.
+        """
 
     def remove(self, members: NDArray[np.int64]) -> None:
         """Take note that these structures are gone."""
@@ -24,9 +37,18 @@ class Prices(Protocol):
 
 @dataclass(frozen=True)
 class FixedPrices:
-    """Prices that do not depend on what else goes: correlations, if any, are summed beforehand."""
+    """Prices that do not depend on what else goes: correlations, if any, are summed beforehand.
 
+    The published criteria rank structures by score alone, whatever they cost.
+    """
+
+    commensurable: ClassVar[bool] = False
     scores: Scores
+
+    def cheapest(self, members: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], float]:
+        """The lowest scores, and their sum."""
+        chosen = members[np.argsort(self.scores[members], kind="stable")[:n]]
+        return chosen, float(self.scores[chosen].sum())
 
     def remove(self, members: NDArray[np.int64]) -> None:
         """Nothing changes."""
@@ -41,6 +63,8 @@ class QuadraticPrices:
     Cost: one product of ``A [rows, S]`` with a vector for each removal.
     """
 
+    commensurable: ClassVar[bool] = True
+
     def __init__(self, gradient: Scores, rows: NDArray[np.float32]) -> None:
         self._rows = rows
         self._scores: Scores = 0.5 * np.square(rows, dtype=np.float64).sum(axis=0) - gradient
@@ -49,6 +73,20 @@ class QuadraticPrices:
     def scores(self) -> Scores:
         """The marginal prices at the present set."""
         return self._scores
+
+    def cheapest(self, members: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], float]:
+        """Chosen one by one, each at its price given those before it; the sum is exact."""
+        rows = self._rows[:, members]
+        marginal = self._scores[members].copy()
+        chosen: list[int] = []
+        price = 0.0
+        for _ in range(n):
+            best = int(np.argmin(marginal))
+            price += float(marginal[best])
+            marginal += rows[:, best] @ rows
+            marginal[best] = np.inf
+            chosen.append(best)
+        return members[chosen], price
 
     def remove(self, members: NDArray[np.int64]) -> None:
         """Add structures to M; every other price moves by its correlation with them."""

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
-
 import numpy as np
 
 
 def cheapest_first(scores: np.ndarray, gains: np.ndarray, must_free: float) -> set[int]:
-    """Independent structures in order of price (ties by number) until enough is freed."""
+    """Independent structures in order of price (ties by number) until enough is freed.
+
+    Then those that turn out not to be needed are given back, the dearest first.
+    """
     order = sorted(range(len(scores)), key=lambda s: (scores[s], s))
-    chosen: set[int] = set()
-    for s in order:
-        if sum(gains[t] for t in chosen) >= must_free:
-            break
-        chosen.add(s)
-    return chosen
-
-
-def least_total(costs: Sequence[Sequence[float]]) -> float:
-    """The smallest sum of one entry from each row, by trying all."""
-    return min(sum(choice) for choice in product(*costs))
+    chosen: list[int] = []
+    while sum(gains[t] for t in chosen) < must_free:
+        chosen.append(order[len(chosen)])
+    for s in reversed(chosen.copy()):
+        if sum(gains[t] for t in chosen if t != s) >= must_free:
+            chosen.remove(s)
+    return set(chosen)

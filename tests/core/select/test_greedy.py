@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -36,16 +37,12 @@ some = settings(often, max_examples=6)
 def made_of(widths: list[int], gains: list[float]) -> Structures:
     """Groups that do not touch: each structure of group i saves ``gains[i]``."""
     edges = np.cumsum([0, *widths])
-    members = [np.arange(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    members = [np.arange(a, b) for a, b in pairwise(edges)]
     terms = tuple(Term(coefficient=g, factors=(m,)) for g, m in zip(gains, members, strict=True))
     groups = tuple(Group(name=f"layer{i}", members=m) for i, m in enumerate(members))
-    return Structures(
-        count=int(edges[-1]),
-        **dict.fromkeys(("slices",), {}),
-        **dict.fromkeys(("sizes", "gates", "layers", "refusals"), ()),
-        **dict.fromkeys(("macs", "params", "bytes"), terms),
-        groups=groups,
-    )
+    costs = dict.fromkeys(("macs", "params", "bytes"), terms)
+    nothing: dict[str, tuple[()]] = dict.fromkeys(("sizes", "gates", "layers", "refusals"), ())
+    return Structures(count=int(edges[-1]), slices={}, groups=groups, **costs, **nothing)
 
 
 @st.composite
@@ -172,6 +169,23 @@ def test_a_chunk_is_priced_as_a_whole() -> None:
         *(found.all_alive(), found.groups, CostModel(found, Metric.MACS), 6, Rules(round_to=2)),
     )
     assert np.flatnonzero(~alive).tolist() == [4, 5]
+
+
+def test_what_is_given_back_leaves_widths_round() -> None:
+    """5 → 4 → 2 where 3 would do: the odd one may not come back without its pair."""
+    found = made_of([5], [1.0])
+    scores = np.arange(5.0)
+    cost = CostModel(found, Metric.MACS)
+    alive = shrink(FixedPrices(scores), found.all_alive(), found.groups, cost, 3, Rules(round_to=2))
+    assert np.flatnonzero(~alive).tolist() == [0, 1, 2]
+
+
+def test_what_was_not_needed_is_given_back() -> None:
+    # The cheapest frees 1; the next frees 5 and would have been enough alone.
+    found = made_of([2, 2], [1.0, 5.0])
+    cost = CostModel(found, Metric.MACS)
+    alive = shrink(FixedPrices(np.array([1.0, 9, 2, 9])), found.all_alive(), found.groups, cost, 7, Rules())
+    assert np.flatnonzero(~alive).tolist() == [2]
 
 
 @often

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sosp_core.finetune.augment import augment, choose
+
+IMAGES = torch.arange(4 * 3 * 16 * 24, dtype=torch.float32).reshape(4, 3, 16, 24) + 1
+
+
+@pytest.mark.parametrize("names", [(), ("flip",), ("shift",), ("flip", "shift")])
+def test_views_keep_shape_and_depend_on_the_seed_only(names: tuple[str, ...]) -> None:
+    one, again, other = (
+        augment(IMAGES, frozenset(names), torch.Generator().manual_seed(seed)) for seed in (5, 5, 6)
+    )
+    assert one.shape == IMAGES.shape
+    assert torch.equal(one, again)
+    assert torch.equal(one, other) == (not names)
+
+
+def test_a_flip_mirrors_whole_images_and_only_some() -> None:
+    many = IMAGES[:1].expand(64, -1, -1, -1)
+    views = augment(many, frozenset({"flip"}), torch.Generator().manual_seed(0))
+    mirrored = [torch.equal(v, IMAGES[0].flip(2)) for v in views]
+    kept = [torch.equal(v, IMAGES[0]) for v in views]
+    assert all(m or k for m, k in zip(mirrored, kept, strict=True))
+    assert 16 < sum(mirrored) < 48
+
+
+def test_a_shift_moves_by_up_to_an_eighth_and_brings_in_zeros() -> None:
+    many = IMAGES[:1].expand(64, -1, -1, -1)
+    views = augment(many, frozenset({"shift"}), torch.Generator().manual_seed(0))
+    seen = set()
+    for view in views:
+        rows, columns = (view[0] != 0).any(1).sum(), (view[0] != 0).any(0).sum()
+        seen.add((int(rows), int(columns)))
+        assert rows >= 14
+        assert columns >= 21
+        assert set(view[view != 0].tolist()) <= set(IMAGES[0].flatten().tolist())
+    assert len(seen) > 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "shape", "chosen"),
+    [
+        (None, (9, 3, 32, 32), {"flip", "shift"}),
+        (None, (9, 1, 8, 8), {"shift"}),
+        (None, (9, 3, 7, 32), set()),
+        (None, (9, 10), set()),
+        (frozenset({"flip"}), (9, 1, 8, 8), {"flip"}),
+        (frozenset({"flip"}), (9, 64, 8, 8), set()),
+        (frozenset(), (9, 3, 32, 32), set()),
+    ],
+)
+def test_what_suits_the_data(asked: frozenset[str] | None, shape: tuple[int, ...], chosen: set[str]) -> None:
+    assert choose(asked, shape) == chosen
