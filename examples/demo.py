@@ -162,7 +162,7 @@ def _compress(url: str, model: Path, calibration: Path, evaluation: Path) -> tup
             client.upload_model(model),
             client.upload_dataset(calibration),
             evaluation=client.upload_dataset(evaluation),
-            recipe={"prune": {"budget": {"metric": "macs", "keep": 0.5}}},
+            recipe={"prune": {"budget": {"metric": "macs", "keep": 0.5}}, "finetune": {"epochs": 8}},
         )
         console.print(f"[bold]4. Job[/] {job.id}: keep half of the multiply-accumulates")
         seen: list[str] = []

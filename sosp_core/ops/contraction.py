@@ -199,8 +199,7 @@ def _contract(
 ) -> Ids:
     """Sum ``x_axis`` of input 0 against the 2-D weight at input 1; the slots it makes.
 
-    Args:
-        rows: Vectors that are multiplied, for each sample and each slot of ``passed``.
+    ``rows`` vectors are multiplied for each sample and each slot of ``passed``.
     """
     shape = flow.shape(node.inputs[1])  # type: ignore[arg-type]
     ids_out = flow.space.mint(shape[out_axis])
