@@ -38,7 +38,7 @@ def resnet_case() -> tuple[Built, Dataset]:
     if not (MODEL.exists() and IMAGES.exists()):
         pytest.skip(f"needs {MODEL.name} and {IMAGES.name} in ../shared, which are not part of the project")
     with np.load(IMAGES) as arrays:
-        x, y = arrays["x_train"][:64], arrays["y_train"][:64]
+        x, y = arrays["x_train"][:32], arrays["y_train"][:32]
     images = (x.transpose(0, 3, 1, 2).astype(np.float32) / 255 - MEAN) / STD
     return prepare(MODEL.read_bytes()), Dataset(inputs={"input": images}, labels=y.astype(np.int64))
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from onnx import defs, helper
+from onnx import defs
 
 from sosp_core.errors import SurgeryDiverged
 from sosp_core.ops.pointwise import NARY, UNARY
 from sosp_core.ops.table import RuleTable, rules
-from sosp_core.runtime.session import open_session
 from sosp_core.structures.gating import gate_model
 from sosp_core.surgery.apply import slim
 from sosp_core.surgery.verify import outputs_of, require_close
@@ -64,13 +63,8 @@ def text_of(op_type: str) -> str:
 @pytest.mark.parametrize("op_type", sorted(set(UNARY + NARY) - NEWER))
 def test_an_element_wise_operator_obeys_the_law(op_type: str) -> None:
     built = prepare(as_model(text_of(op_type), OPSET).SerializeToString())
-    together = op_type in NARY and op_type != "PRelu"
+    assert op_type in {node.op_type for node in built.model.graph}, "folded away, so not tested"
     assert [len(g.members) for g in built.structures.groups] == [5], "not followed, or not united"
-    readers = {gate.readers[0][0] for gate in built.structures.gates}
-    assert len(readers) == 1
-    assert len(built.structures.slices) == (5 if op_type == "PRelu" else 4 if together else 3) or op_type in (
-        *("PRelu", "Where"),
-    )
     for seed in range(2):
         alive = random_mask(built.structures, seed)
         cut = slim(built.model, built.structures, alive)
@@ -102,10 +96,3 @@ def test_a_second_rule_for_an_operator_is_refused() -> None:
     table.register("Conv")(lambda node, flow: None)
     with pytest.raises(RuntimeError, match="second rule for Conv"):
         table.register("Relu", "Conv")(lambda node, flow: None)
-
-
-def test_the_texts_of_this_module_load_as_they_are() -> None:
-    """What normalisation folds away would not be tested."""
-    model = as_model(text_of("Acosh"), OPSET)
-    open_session(model.SerializeToString())
-    assert helper.printable_graph(model.graph).count("Conv") == 3
