@@ -23,7 +23,7 @@ SospError
 │   ├── WriteBackDiverged       tensor, error, tolerance
 │   ├── NotDeterministic        quantity, difference
 │   └── OutputRejected          reason
-├── TrainingDiverged            step, loss
+├── TrainingDiverged            step
 ├── ResourceError               the machine; a retry may help
 │   └── OutOfMemory             device
 └── Cancelled                   stage

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +150,7 @@ class _Job:
             self._load()
         with self._stage("convert"):
             conversion = require_same_function(Network(self._model), self._model, self._probe)
+            self._task = self._measured_task()
         with self._stage("discover"):
             self._discover()
         with self._stage("score"):
@@ -187,10 +188,16 @@ class _Job:
         self._evaluation = (
             load_dataset(self._evaluation_path, self._interface) if self._evaluation_path else None
         )
-        self._task: Task = resolve_task(self._model, self._interface, self._data, self._recipe.objective)
+        self._task = resolve_task(self._model, self._interface, self._data, self._recipe.objective)
         self._probe = self._feeds(self._data, self._interface.batch or min(PROBE_SAMPLES, len(self._data)))
         if all(np.ptp(a.reshape(-1)) == 0 for a in self._probe.values()):
             self._warnings.append("calibration_degenerate: the first samples hold one value everywhere")
+
+    def _measured_task(self) -> Task:
+        """The task with the spread of the original's outputs, which scales errors of values."""
+        original = _forward(serialize(self._model), self._interface)
+        size = self._interface.batch or EVALUATION_BATCH
+        return self._task.measured_on([original(part) for part in self._samples().batches(size)])
 
     def _discover(self) -> None:
         prune = self._recipe.prune
@@ -322,9 +329,10 @@ class _Job:
             )
         task = self._task
         if task.labelled and data.labels is None:
-            task = Task(kinds=task.kinds, labelled=False)
+            task = replace(task, labelled=False)
         elif self._evaluation is not None and data.labels is not None:
-            task = resolve_task(self._model, self._interface, data, self._recipe.objective)
+            # Only for its check: these labels have to fit, too.
+            resolve_task(self._model, self._interface, data, self._recipe.objective)
         original = _forward(serialize(self._model), self._interface)
         batch = self._interface.batch or EVALUATION_BATCH
         models = (original, _forward(pruned, self._interface), _forward(final, self._interface))

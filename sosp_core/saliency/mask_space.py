@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +66,9 @@ class MaskSpace:
             device: Where to compute.
             dtype: Arithmetic of floats; None keeps the model's.
         """
-        self._network = Network(gated.model).to(device).eval()
+        # Channels last: less time in a pass and in its derivatives on CPU and GPU alike.
+        layout: dict[str, Any] = {"memory_format": torch.channels_last}
+        self._network = Network(gated.model).to(device, **layout).eval()
         self._dtype = dtype
         if dtype is not None:
             self._network.to(dtype)
@@ -80,7 +83,7 @@ class MaskSpace:
         self.per_sample = all(gate.per_sample for gate in gated.gates.values())
         self._batches = [self._prepare(part) for part in data.batches(batch_size)]
         references = [b.reference for b in self._batches if b.reference is not None]
-        self.task = task.measured_on(references)
+        self.task = task if task.variances else task.measured_on(references)
 
     @property
     def device(self) -> torch.device:
@@ -121,7 +124,8 @@ class MaskSpace:
 
     def _prepare(self, part: Dataset) -> Batch:
         arrays = (torch.as_tensor(part.inputs[name]).to(self._device) for name in self._network.input_names)
-        inputs = tuple(a.to(self._dtype) if self._dtype and a.is_floating_point() else a for a in arrays)
+        typed = (a.to(self._dtype) if self._dtype and a.is_floating_point() else a for a in arrays)
+        inputs = tuple(a.contiguous(memory_format=torch.channels_last) if a.ndim == 4 else a for a in typed)
         if self.task.labelled and part.labels is not None:
             return Batch(inputs=inputs, labels=torch.as_tensor(part.labels).to(self._device), reference=None)
         with torch.no_grad():

@@ -48,8 +48,8 @@ SPECIAL = {
         for op in ("BitwiseAnd", "BitwiseOr", "BitwiseXor")
     },
 }
-#: Newer than the opset of this test.
-NEWER = {"Swish"}
+#: Newer than the opset of this test, or eliminated by normalisation before any rule sees it.
+ABSENT = {"Swish", "Dropout", "Identity"}
 
 
 def text_of(op_type: str) -> str:
@@ -60,7 +60,7 @@ def text_of(op_type: str) -> str:
     {{ p = Conv(x, w0, b0)  r = Conv(x, w1)  {inner}  y = Conv(z, w2) }}"""
 
 
-@pytest.mark.parametrize("op_type", sorted(set(UNARY + NARY) - NEWER))
+@pytest.mark.parametrize("op_type", sorted(set(UNARY + NARY) - ABSENT))
 def test_an_element_wise_operator_obeys_the_law(op_type: str) -> None:
     built = prepare(as_model(text_of(op_type), OPSET).SerializeToString())
     assert op_type in {node.op_type for node in built.model.graph}, "folded away, so not tested"

@@ -1,0 +1,47 @@
+"""Prices of chunks against the quadratic written out in full."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from sosp_core.structures.prices import FixedPrices, QuadraticPrices
+
+
+def quadratic(gradient: np.ndarray, rows: np.ndarray, removed: list[int]) -> float:
+    return float(-gradient[removed].sum() + 0.5 * np.square(rows[:, removed].sum(axis=1)).sum())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_price_of_a_chunk_is_the_rise_of_the_quadratic(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    gradient, rows = rng.standard_normal(9), rng.standard_normal((6, 9)).astype(np.float32)
+    prices = QuadraticPrices(gradient, rows)
+    gone = [2, 5]
+    prices.remove(np.array(gone))
+    chosen, price = prices.cheapest(np.array([0, 1, 3, 4, 6]), 3)
+    rise = quadratic(gradient, rows, [*gone, *chosen]) - quadratic(gradient, rows, gone)
+    assert price == pytest.approx(rise, rel=1e-5)
+    assert len(set(chosen)) == 3
+    assert set(chosen) <= {0, 1, 3, 4, 6}
+
+
+def test_a_chunk_of_one_is_the_best_one_and_two_that_cancel_go_together() -> None:
+    # Removing 0 and 1 together changes nothing; each alone costs 8, and 2 costs 1/2, 3 costs 2.
+    rows = np.array([[4, -4, 1, 2]], dtype=np.float32)
+    prices = QuadraticPrices(np.zeros(4), rows)
+    everything = np.arange(4)
+    assert [int(i) for i in prices.cheapest(everything, 1)[0]] == [2]
+    _, pair = prices.cheapest(np.array([0, 1]), 2)
+    assert pair == 0.0
+    exact = min(quadratic(np.zeros(4), rows, list(c)) for c in combinations(range(4), 1))
+    assert prices.cheapest(everything, 1)[1] == exact
+
+
+def test_fixed_prices_add_up_and_break_ties_by_number() -> None:
+    prices = FixedPrices(np.array([3.0, 1.0, 1.0, 2.0]))
+    chosen, price = prices.cheapest(np.arange(4), 2)
+    assert chosen.tolist() == [1, 2]
+    assert price == 2.0
