@@ -189,7 +189,9 @@ class _Job:
             load_dataset(self._evaluation_path, self._interface) if self._evaluation_path else None
         )
         self._task = resolve_task(self._model, self._interface, self._data, self._recipe.objective)
-        self._probe = self._feeds(self._data, self._interface.batch or min(PROBE_SAMPLES, len(self._data)))
+        self._probe: dict[str, Array] = self._feeds(
+            self._data, self._interface.batch or min(PROBE_SAMPLES, len(self._data))
+        )
         if all(np.ptp(a.reshape(-1)) == 0 for a in self._probe.values()):
             self._warnings.append("calibration_degenerate: the first samples hold one value everywhere")
 
