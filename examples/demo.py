@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,17 +107,19 @@ def _files(
 ) -> tuple[Path, Path, Path]:
     model = OUT / "digits.onnx"
     batch = torch.export.Dim("batch")
-    torch.onnx.export(
-        network,
-        (train[0][:2],),
-        model,
-        input_names=["image"],
-        output_names=["logits"],
-        dynamic_shapes=({0: batch},),
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's, about torch's own internals
+        torch.onnx.export(
+            network,
+            (train[0][:2],),
+            model,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_shapes=({0: batch},),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
     paths = []
     for name, (x, y) in (("calibration", train), ("evaluation", test)):
         paths.append(OUT / f"{name}.npz")
