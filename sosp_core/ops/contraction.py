@@ -63,7 +63,7 @@ def _uncut(node: ir.Node, flow: Flow, work: float) -> None:
 
 def _dense(node: ir.Node, flow: Flow, out_axis: int, in_axis: int, work: int) -> None:
     ids_in = flow.of(node.inputs[0]).get(1)
-    w_shape = flow.shape(node.inputs[1])  # type: ignore[arg-type]
+    w_shape = flow.input_shape(node, 1)
     ids_out = flow.space.mint(w_shape[out_axis])
     flow.bind(node, 1, out_axis, ids_out)
     _bind_bias(node, flow, ids_out)
@@ -102,7 +102,7 @@ def _depthwise(node: ir.Node, flow: Flow, weight_axis: int, work: int) -> None:
 
 def _grouped(node: ir.Node, flow: Flow, group: int, work: int) -> None:
     """Groups stay equal: position i leaves every group or none, on both sides."""
-    w_shape = flow.shape(node.inputs[1])  # type: ignore[arg-type]
+    w_shape = flow.input_shape(node, 1)
     ids_out = flow.space.mint(w_shape[0])
     flow.unite_over(ids_out.reshape(group, -1), axis=1)
     flow.bind(node, 1, 0, ids_out)
@@ -201,7 +201,7 @@ def _contract(
 
     ``rows`` vectors are multiplied for each sample and each slot of ``passed``.
     """
-    shape = flow.shape(node.inputs[1])  # type: ignore[arg-type]
+    shape = flow.input_shape(node, 1)
     ids_out = flow.space.mint(shape[out_axis])
     flow.bind(node, 1, out_axis, ids_out)
     ids_in = flow.of(node.inputs[0]).get(x_axis)

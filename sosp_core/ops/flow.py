@@ -89,6 +89,11 @@ class Flow:
         """The observed shape of a value."""
         return self.shapes.of(value)
 
+    def input_shape(self, node: ir.Node, position: int) -> tuple[int, ...]:
+        """The observed shape of an input; empty for one that the node leaves out."""
+        value = node.inputs[position]
+        return () if value is None else self.shape(value)
+
     def of(self, value: ir.Value | None) -> dict[int, Ids]:
         """Slots of a value by axis; empty for initializers and what carries none."""
         return {} if value is None else self.slots.get(value.name or "", {})
