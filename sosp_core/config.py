@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
 
+AUGMENTATIONS = frozenset({"flip", "shift", "mixup", "cutmix"})
 STRICT: dict[str, Any] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
 
@@ -187,10 +188,11 @@ class FinetuneConfig:
         if self.augment == "auto":
             return None
         names = frozenset() if self.augment == "none" else frozenset(self.augment.split("+"))
-        unknown = names - {"flip", "shift"}
+        unknown = names - AUGMENTATIONS
+        known = ", ".join(sorted(AUGMENTATIONS))
         _require(
             not unknown,
-            f"augment is auto, none, flip, shift or flip+shift; unknown: {', '.join(sorted(unknown))}",
+            f"augment is auto, none or names out of {known} joined by +; unknown: {', '.join(sorted(unknown))}",
         )
         return names
 

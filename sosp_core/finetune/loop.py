@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from math import ceil, cos, isfinite, pi
 from typing import Any
@@ -20,6 +21,8 @@ from sosp_core.errors import Cancelled, TrainingDiverged
 from sosp_core.finetune.augment import augment, choose
 from sosp_core.finetune.evaluate import Quality, evaluate
 from sosp_core.finetune.features import Feature, feature_loss
+from sosp_core.finetune.mix import NAMES as MIXTURES
+from sosp_core.finetune.mix import Mixture, mix
 from sosp_core.progress import Progress
 
 STAGE = "finetune"
@@ -212,6 +215,9 @@ class Trainer:
         inputs = list(self._tensors(part))
         if self._augmentations:
             inputs[0] = augment(inputs[0], self._augmentations, self._generator)
+        mixture = None
+        if self._augmentations & MIXTURES:
+            inputs[0], mixture = mix(inputs[0], self._augmentations, self._generator)
         n = len(self._student.output_names)
         names = [*self._student.output_names, *(f.name for f in self._features)]
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._mixed()):
@@ -219,19 +225,26 @@ class Trainer:
                 original = self._teacher.tensors(inputs, names)
             got = self._student.tensors(inputs, names)
         outputs = [y.float() if y.dtype is torch.bfloat16 else y for y in got[:n]]
-        loss = self._mix(outputs, original[:n], part)
+        loss = self._judged(outputs, original[:n], part, mixture)
         if self._features:
             loss = loss + self._config.features * feature_loss(self._features, got[n:], original[n:])
         return loss
 
-    def _mix(self, outputs: Sequence[Tensor], reference: Sequence[Tensor], part: Dataset) -> Tensor:
+    def _judged(
+        self,
+        outputs: Sequence[Tensor],
+        reference: Sequence[Tensor],
+        part: Dataset,
+        mixture: Mixture | None,
+    ) -> Tensor:
         share = self._config.distill if self._task.labelled else 1.0
         loss = outputs[0].new_zeros(())
         if share > 0:
             loss = loss + share * self._task.distilled(outputs, reference, self._config.temperature)
         if share < 1 and part.labels is not None:
             labels = torch.as_tensor(part.labels, device=self._device)
-            loss = loss + (1 - share) * self._task.supervised(outputs, labels)
+            against = partial(self._task.supervised, outputs)
+            loss = loss + (1 - share) * (mixture.of(against, labels) if mixture else against(labels))
         return loss
 
     def _mixed(self) -> bool:
