@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
 
-AUGMENTATIONS = frozenset({"flip", "shift", "mixup", "cutmix"})
 STRICT: dict[str, Any] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+
+AUGMENTATIONS = frozenset({"flip", "shift", "mixup", "cutmix"})
 
 
 class Objective(StrEnum):
@@ -149,7 +150,8 @@ class FinetuneConfig:
         distill: Weight of matching the original's outputs against the labels, 0 to 1.
         features: Weight of matching the original's inner tensors where the plan keeps them.
         temperature: Softens both distributions of the distillation.
-        augment: ``auto``, ``none``, or names out of ``flip`` and ``shift``, joined by ``+``.
+        augment: ``auto``, ``none``, or names out of ``flip``, ``shift``, ``mixup`` and
+            ``cutmix``, joined by ``+``.
         holdout: Share of the data kept aside to choose the best weights by.
         patience: Evaluations without improvement before an early stop.
         precision: Arithmetic.
@@ -188,11 +190,10 @@ class FinetuneConfig:
         if self.augment == "auto":
             return None
         names = frozenset() if self.augment == "none" else frozenset(self.augment.split("+"))
-        unknown = names - AUGMENTATIONS
-        known = ", ".join(sorted(AUGMENTATIONS))
+        known, unknown = sorted(AUGMENTATIONS), sorted(names - AUGMENTATIONS)
         _require(
             not unknown,
-            f"augment is auto, none or names out of {known} joined by +; unknown: {', '.join(sorted(unknown))}",
+            f"augment is auto, none, or out of {', '.join(known)} joined by +; unknown: {', '.join(unknown)}",
         )
         return names
 

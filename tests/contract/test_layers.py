@@ -21,7 +21,7 @@ LAYERS = (
     "structures",
     "cost saliency surgery finetune",
     "select",
-    "report",
+    "stages report",
     "pipeline inspection",
     "__init__",
 )

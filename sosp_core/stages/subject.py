@@ -1,0 +1,125 @@
+"""Stages ``load`` and ``convert``: what is compressed, on which data, judged how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import torch
+
+from sosp_core.config import Recipe
+from sosp_core.convert.check import require_same_function
+from sosp_core.convert.network import Network
+from sosp_core.data.dataset import Dataset, load_dataset
+from sosp_core.data.task import Task, resolve_task
+from sosp_core.ir.interface import Interface, interface
+from sosp_core.ir.load import load_model
+from sosp_core.ir.normalize import normalize
+from sosp_core.runtime.session import Array, open_session, run, serialize
+
+#: Samples that observe shapes and carry the parity checks.
+PROBE_SAMPLES = 8
+EVALUATION_BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """The model in its normal form, and the data it is compressed with.
+
+    Attributes:
+        original: The file as it came.
+        model: Normalised; never changed, only cloned.
+        evaluation: Data to judge by, if given.
+        task: What the outputs mean.
+        recipe: What to do.
+    """
+
+    original: bytes
+    model: ir.Model
+    interface: Interface
+    data: Dataset
+    evaluation: Dataset | None
+    task: Task
+    recipe: Recipe
+
+    @property
+    def probe(self) -> dict[str, Array]:
+        """The first few samples, as inputs by name."""
+        return self.feeds(self.interface.batch or PROBE_SAMPLES)
+
+    def feeds(self, n: int) -> dict[str, Array]:
+        """The first ``n`` samples, or as many as there are, as inputs by name."""
+        return {name: np.ascontiguousarray(array[:n]) for name, array in self.data.inputs.items()}
+
+    def samples(self) -> Dataset:
+        """The samples that scores and compensation read: drawn once, kept in data order."""
+        batch = self.interface.batch or 1
+        drawn = np.random.default_rng(self.recipe.seed).permutation(len(self.data))
+        wanted = min(max(self.recipe.prune.samples, batch), len(self.data))
+        return self.data.take(np.sort(drawn[: wanted - wanted % batch]))
+
+    def batch(self, usual: int) -> int:
+        """The batch that the graph fixes, or else the usual one."""
+        return self.interface.batch or usual
+
+    def warnings(self) -> list[str]:
+        """What is odd about the data, though it can be used."""
+        if all(np.ptp(a.reshape(-1)) == 0 for a in self.probe.values()):
+            return ["calibration_degenerate: the first samples hold one value everywhere"]
+        return []
+
+
+def load(source: Path | bytes, data: Path, evaluation: Path | None, recipe: Recipe) -> Subject:
+    """Read model and data, and find out what the outputs mean.
+
+    Raises:
+        InputError: One of them cannot be used.
+    """
+    original = source if isinstance(source, bytes) else source.read_bytes()
+    model = normalize(load_model(original))
+    ports = interface(model)
+    samples = load_dataset(data, ports)
+    judged = load_dataset(evaluation, ports) if evaluation else None
+    task = resolve_task(model, ports, samples, recipe.objective)
+    if task.labelled and judged is not None and judged.labels is not None:
+        resolve_task(model, ports, judged, recipe.objective)  # These labels have to fit, too.
+    return Subject(
+        original=original,
+        model=model,
+        interface=ports,
+        data=samples,
+        evaluation=judged,
+        task=task,
+        recipe=recipe,
+    )
+
+
+def convert(subject: Subject) -> tuple[Subject, float]:
+    """Prove that the torch network computes what ONNX Runtime does; measure the outputs' spread.
+
+    Returns:
+        The subject, its task knowing by what errors of values are divided, and the largest
+        relative error.
+
+    Raises:
+        UnsupportedOps: Nodes that no converter knows.
+        ConversionDiverged: The first tensor that differs is named.
+    """
+    error = require_same_function(Network(subject.model), subject.model, subject.probe)
+    original = forward(serialize(subject.model), subject.interface)
+    batches = subject.samples().batches(subject.batch(EVALUATION_BATCH))
+    return replace(subject, task=subject.task.measured_on([original(part) for part in batches])), error
+
+
+def forward(content: bytes, ports: Interface) -> Callable[[Dataset], Sequence[torch.Tensor]]:
+    """A model file as a function from samples to outputs, run by ONNX Runtime."""
+    session = open_session(content)
+
+    def apply(batch: Dataset) -> Sequence[torch.Tensor]:
+        outputs = run(session, batch.inputs)
+        return [torch.as_tensor(outputs[port.name]) for port in ports.outputs]
+
+    return apply
