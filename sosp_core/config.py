@@ -31,7 +31,13 @@ class Method(StrEnum):
 
     SOSP_SIGNED = "sosp-signed"  # signed correlations through a square root of the Gauss-Newton matrix
     SOSP_H = "sosp-h"  # as published
-    MAGNITUDE = "magnitude"
+    SOSP_I = "sosp-i"  # as published
+    OBD = "obd"  # Gauss-Newton diagonal
+    FISHER = "fisher"  # empirical Fisher diagonal; needs labels
+    TAYLOR = "taylor"  # first order; needs labels
+    BN_SCALE = "bn-scale"
+    MAGNITUDE = "magnitude"  # L2
+    MAGNITUDE_L1 = "magnitude-l1"
     RANDOM = "random"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -76,19 +77,59 @@ class QuadraticPrices:
 
     def cheapest(self, members: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], float]:
         """Chosen one by one, each at its price given those before it; the sum is exact."""
-        rows = self._rows[:, members]
-        marginal = self._scores[members].copy()
-        chosen: list[int] = []
-        price = 0.0
-        for _ in range(n):
-            best = int(np.argmin(marginal))
-            price += float(marginal[best])
-            marginal += rows[:, best] @ rows
-            marginal[best] = np.inf
-            chosen.append(best)
+        chosen, price = _one_by_one(self._rows[:, members], self._scores[members], n, lambda moved: moved)
         return members[chosen], price
 
     def remove(self, members: NDArray[np.int64]) -> None:
         """Add structures to M; every other price moves by its correlation with them."""
         moved = self._rows[:, members].sum(axis=1)
         self._scores = self._scores + (moved @ self._rows).astype(np.float64)
+
+
+class AbsolutePrices:
+    """Marginal prices of ``Σ_M |g| + ½ Σ_MM |AᵀA|`` as the set M grows: every correlation is a loss.
+
+    The next structure costs ``|g_s| + ½ G_ss + Σ_{t ∈ M} |G_st|``; only the last sum moves.
+
+    Cost: one product of ``A [rows, S]`` with its own columns for each removal.
+    """
+
+    commensurable: ClassVar[bool] = False
+
+    def __init__(self, gradient: Scores, rows: NDArray[np.float32]) -> None:
+        self._rows = rows
+        self._scores: Scores = np.abs(gradient) + 0.5 * np.square(rows, dtype=np.float64).sum(axis=0)
+
+    @property
+    def scores(self) -> Scores:
+        """The marginal prices at the present set."""
+        return self._scores
+
+    def cheapest(self, members: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], float]:
+        """Chosen one by one, each at its price given those before it; the sum is exact."""
+        chosen, price = _one_by_one(self._rows[:, members], self._scores[members], n, np.abs)
+        return members[chosen], price
+
+    def remove(self, members: NDArray[np.int64]) -> None:
+        """Add structures to M; every other price rises by its correlations with them."""
+        correlations = np.abs(self._rows[:, members].T @ self._rows)
+        self._scores = self._scores + correlations.sum(axis=0, dtype=np.float64)
+
+
+def _one_by_one(
+    rows: NDArray[np.float32],
+    marginal: Scores,
+    n: int,
+    moves: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+) -> tuple[list[int], float]:
+    """Choose ``n`` columns, each the cheapest once the correlations with those before have moved it."""
+    marginal = marginal.copy()
+    chosen: list[int] = []
+    price = 0.0
+    for _ in range(n):
+        best = int(np.argmin(marginal))
+        price += float(marginal[best])
+        marginal += moves(rows[:, best] @ rows)
+        marginal[best] = np.inf
+        chosen.append(best)
+    return chosen, price

@@ -170,3 +170,9 @@ def signed_rise(gradient: Tensor, curvature: Tensor, removed: Sequence[int]) -> 
     """``−Σ_M g + ½ Σ_MM G``: what removing the set is estimated to cost."""
     chosen = list(removed)
     return float(-gradient[chosen].sum() + 0.5 * curvature[chosen][:, chosen].sum())
+
+
+def absolute_rise(gradient: Tensor, curvature: Tensor, removed: Sequence[int]) -> float:
+    """``Σ_M |g| + ½ Σ_MM |G|``: the bound that SOSP-I lowers."""
+    chosen = list(removed)
+    return float(gradient[chosen].abs().sum() + 0.5 * curvature[chosen][:, chosen].abs().sum())

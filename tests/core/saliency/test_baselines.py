@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from sosp_core.saliency.baselines import magnitude, random
+from sosp_core.errors import RecipeInvalid
+from sosp_core.saliency.baselines import bn_scale, magnitude, magnitude_l1, random
 from tests.core.saliency.scenes import scene
 from tests.zoo.graphs import CASES, build
 
@@ -41,3 +43,24 @@ def test_chance_comes_from_the_seed() -> None:
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     assert len(first) == built.structures.count
+
+
+def test_the_mean_size_counts_the_same_weights() -> None:
+    built, w = build(CASES["conv_chain"]), weights("conv_chain")
+    scores = magnitude_l1(scene(built), built.structures.all_alive()).scores
+    unit = 3  # of the second convolution
+    values = np.concatenate([np.ravel(v) for v in (w["w2"][unit], w["b2"][unit], w["w3"][:, unit])])
+    np.testing.assert_allclose(scores[6 + unit], np.abs(values).mean(), rtol=1e-12)
+
+
+def test_scales_of_normalisation_rank_and_what_has_none_is_dearest() -> None:
+    built, w = build(CASES["conv_chain"]), weights("conv_chain")
+    scores = bn_scale(scene(built), built.structures.all_alive()).scores
+    np.testing.assert_allclose(scores[:6], np.abs(w["g1"]), rtol=1e-12)
+    assert (scores[6:] > scores[:6].max()).all()
+
+
+def test_scales_of_normalisation_are_refused_where_there_are_none() -> None:
+    built = build(CASES["depthwise_multiplier"])
+    with pytest.raises(RecipeInvalid, match="BatchNormalization"):
+        bn_scale(scene(built), built.structures.all_alive())

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sosp_core.data.task import Kind, Task
-from sosp_core.saliency.signed import PROBES, sosp_signed
+from sosp_core.saliency.rows import PROBES
+from sosp_core.saliency.signed import sosp_signed
 from tests.core.saliency.scenes import (
     CLASSES,
     DISTILL,
