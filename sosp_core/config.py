@@ -158,6 +158,8 @@ class FinetuneConfig:
         temperature: Softens both distributions of the distillation.
         augment: ``auto``, ``none``, or names out of ``flip``, ``shift``, ``mixup`` and
             ``cutmix``, joined by ``+``.
+        renormalise: Train networks without any normalisation as if it had been folded into their
+            convolutions: with it, and fold it back.
         holdout: Share of the data kept aside to choose the best weights by.
         patience: Evaluations without improvement before an early stop.
         precision: Arithmetic.
@@ -174,6 +176,7 @@ class FinetuneConfig:
     features: float = 1.0
     temperature: float = 2.0
     augment: str = "auto"
+    renormalise: bool = True
     holdout: float = 0.1
     patience: int = 5
     precision: Precision = Precision.AUTO

@@ -112,16 +112,16 @@ class _Job:
         with self._stage("cut"):
             slim = cut(subject, choice, plan.alive, device)
         with self._stage("finetune"):
-            student, history = finetune(subject, choice, slim.model, plan.alive, progress, device)
+            trained = finetune(subject, choice, slim.model, plan.alive, progress, device)
         with self._stage("write"):
-            content, write_back = write(subject, student, slim.model)
+            content, write_back = write(subject, trained)
         with self._stage("evaluate"):
             verdict = judge(subject, serialize(slim.model), content)
         with self._stage("benchmark"):
             timed = benchmark(subject, content, progress)
         checks = Checks(conversion=conversion, surgery=slim.error, write_back=write_back)
         with self._stage("report"):
-            report = self._report(subject, choice, plan, content, verdict, timed, history, checks)
+            report = self._report(subject, choice, plan, content, verdict, timed, trained.history, checks)
             return self._save(content, plan, choice, report)
 
     @contextmanager

@@ -47,9 +47,5 @@ def _compensated(
     subject: Subject, choice: Choice, model: ir.Model, alive: Alive, device: torch.device
 ) -> ir.Model:
     network = Network(subject.model).to(device)
-    size = subject.batch(subject.recipe.prune.batch_size)
-    batches = (
-        [torch.as_tensor(part.inputs[n]).to(device) for n in network.input_names]
-        for part in subject.samples().batches(size)
-    )
+    batches = subject.tensors(subject.recipe.prune.batch_size, device)
     return compensate(subject.model, model, choice.structures, alive, network, batches)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import onnx_ir as ir
 import torch
 
@@ -9,7 +11,8 @@ from sosp_core.convert.check import TOLERANCE
 from sosp_core.convert.network import Network
 from sosp_core.errors import WriteBackDiverged
 from sosp_core.finetune.features import shared_features
-from sosp_core.finetune.loop import History, Trainer
+from sosp_core.finetune.loop import SMALLEST_NORM_BATCH, History, Trainer
+from sosp_core.finetune.renormalize import Renormalised, renormalise, wants_normalisation
 from sosp_core.finetune.write_back import write_back
 from sosp_core.ir.batchnorm import fold_batchnorm
 from sosp_core.progress import Progress
@@ -19,6 +22,20 @@ from sosp_core.structures.structures import Alive
 from sosp_core.surgery.verify import outputs_of, require_close, require_loadable
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What fine-tuning leaves.
+
+    Attributes:
+        network: With the best weights it had.
+        base: The model that the network was built from.
+    """
+
+    network: Network
+    base: Renormalised
+    history: History
+
+
 def finetune(
     subject: Subject,
     choice: Choice,
@@ -26,14 +43,15 @@ def finetune(
     alive: Alive,
     progress: Progress,
     device: torch.device,
-) -> tuple[Network, History]:
+) -> Trained:
     """Train the slim network on what the original answers, and on labels if there are any.
 
     Raises:
         Cancelled: Between two steps.
         TrainingDiverged: The loss did not stay finite.
     """
-    student, teacher = Network(model), Network(fold_batchnorm(subject.model.clone()))
+    base = _base(subject, model, device)
+    student, teacher = Network(base.model), Network(fold_batchnorm(subject.model.clone()))
     trainer = Trainer(
         student,
         teacher,
@@ -46,21 +64,32 @@ def finetune(
         fixed_batch=subject.interface.batch,
         features=shared_features(choice.structures, alive, student, teacher),
     )
-    return student, trainer.run()
+    return Trained(network=student, base=base, history=trainer.run())
 
 
-def write(subject: Subject, student: Network, model: ir.Model) -> tuple[bytes, float]:
+def write(subject: Subject, trained: Trained) -> tuple[bytes, float]:
     """The file with the trained weights, and how far ONNX Runtime is from the trained network.
 
     Raises:
         WriteBackDiverged: Too far; the output is named.
         CheckFailed: The file does not load, or its ports are not the original's.
     """
-    student = student.cpu().eval()
-    written = write_back(student, model.clone())
+    student = trained.network.cpu().eval()
+    written = trained.base.fold(write_back(student, trained.base.model.clone()))
     content = require_loadable(written, subject.model)
     probe = subject.probe
     with torch.no_grad():
         outputs = student(*(torch.as_tensor(probe[n]) for n in student.input_names))
     expected = {name: y.numpy() for name, y in zip(student.output_names, outputs, strict=True)}
     return content, require_close(outputs_of(written, probe), expected, TOLERANCE, WriteBackDiverged)
+
+
+def _base(subject: Subject, model: ir.Model, device: torch.device) -> Renormalised:
+    """The slim model as it will be trained: with normalisation, if it was folded away."""
+    config = subject.recipe.finetune
+    trains = config.steps != 0 and config.epochs > 0
+    if not (trains and config.renormalise and subject.batch(config.batch_size) >= SMALLEST_NORM_BATCH):
+        return Renormalised(model)
+    if not wants_normalisation(model):
+        return Renormalised(model)
+    return renormalise(model, subject.tensors(subject.recipe.prune.batch_size, device))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,6 +60,12 @@ class Subject:
         drawn = np.random.default_rng(self.recipe.seed).permutation(len(self.data))
         wanted = min(max(self.recipe.prune.samples, batch), len(self.data))
         return self.data.take(np.sort(drawn[: wanted - wanted % batch]))
+
+    def tensors(self, usual: int, device: torch.device) -> Iterator[list[torch.Tensor]]:
+        """Those samples, batch by batch, as inputs in graph order."""
+        names = [port.name for port in self.interface.inputs]
+        for part in self.samples().batches(self.batch(usual)):
+            yield [torch.as_tensor(part.inputs[name]).to(device) for name in names]
 
     def batch(self, usual: int) -> int:
         """The batch that the graph fixes, or else the usual one."""
