@@ -8,19 +8,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sosp_core.finetune.mix import NAMES as MIXTURES
+
 
 def is_image(shape: Sequence[int]) -> bool:
     """Whether ``[N, C, H, W]`` with one, three or four channels, at least 8 pixels a side."""
     return len(shape) == 4 and shape[1] in (1, 3, 4) and min(shape[2:]) >= 8
 
 
-def choose(asked: frozenset[str] | None, shape: Sequence[int]) -> frozenset[str]:
-    """Resolve ``auto``: shifts for images, flips for colour images (digits must not be mirrored)."""
+def choose(asked: frozenset[str] | None, shape: Sequence[int], inputs: int = 1) -> frozenset[str]:
+    """Resolve ``auto``: shifts and mixtures for images, flips for colour ones (digits must not be mirrored).
+
+    Args:
+        asked: Names, or None for ``auto``.
+        shape: Of the first input.
+        inputs: How many there are; only one is ever augmented, so that several are not mixed.
+    """
     if not is_image(shape):
         return frozenset()
-    if asked is not None:
-        return asked
-    return frozenset({"shift", "flip"}) if shape[1] == 3 else frozenset({"shift"})
+    if asked is None:
+        asked = frozenset({"shift", "mixup", "cutmix"} | ({"flip"} if shape[1] == 3 else set()))
+    return asked if inputs == 1 else asked - MIXTURES
 
 
 def augment(x: Tensor, names: frozenset[str], generator: torch.Generator) -> Tensor:

@@ -89,7 +89,7 @@ class Trainer:
         self._batch = max(self._micro, config.batch_size // self._micro * self._micro)
         self._generator = torch.Generator().manual_seed(seed)
         shape = next(iter(data.inputs.values())).shape
-        self._augmentations = choose(config.augmentations(), shape)
+        self._augmentations = choose(config.augmentations(), shape, len(data.inputs))
         self._has_norm = any(type(m).__name__.startswith("BatchNorm") for m in student.modules())
         self._per_epoch = max(1, len(self._train) // self._batch)
         total = ceil(config.epochs * self._per_epoch) if config.steps is None else config.steps

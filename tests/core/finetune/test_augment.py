@@ -43,8 +43,8 @@ def test_a_shift_moves_by_up_to_an_eighth_and_brings_in_zeros() -> None:
 @pytest.mark.parametrize(
     ("asked", "shape", "chosen"),
     [
-        (None, (9, 3, 32, 32), {"flip", "shift"}),
-        (None, (9, 1, 8, 8), {"shift"}),
+        (None, (9, 3, 32, 32), {"flip", "shift", "mixup", "cutmix"}),
+        (None, (9, 1, 8, 8), {"shift", "mixup", "cutmix"}),
         (None, (9, 3, 7, 32), set()),
         (None, (9, 10), set()),
         (frozenset({"flip"}), (9, 1, 8, 8), {"flip"}),
@@ -54,3 +54,7 @@ def test_a_shift_moves_by_up_to_an_eighth_and_brings_in_zeros() -> None:
 )
 def test_what_suits_the_data(asked: frozenset[str] | None, shape: tuple[int, ...], chosen: set[str]) -> None:
     assert choose(asked, shape) == chosen
+
+
+def test_samples_with_several_inputs_are_not_mixed() -> None:
+    assert choose(frozenset({"flip", "mixup"}), (9, 3, 32, 32), inputs=2) == {"flip"}

@@ -1,0 +1,133 @@
+"""Every network of torchvision that fits: converted with parity, slimmed exactly. ``make proof``.
+
+Random weights: what is proved is the way through a graph, not what the network can do.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import logging
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sosp_core.config import Metric
+from sosp_core.convert.check import require_same_function
+from sosp_core.convert.network import Network
+from sosp_core.convert.shim import import_torchvision
+from sosp_core.cost.model import CostModel, measure
+from sosp_core.errors import SurgeryDiverged
+from sosp_core.select.greedy import Rules, smallest
+from sosp_core.structures.gating import gate_model
+from sosp_core.surgery.apply import slim
+from sosp_core.surgery.verify import outputs_of, require_close, require_loadable
+from tests.zoo.built import Built, prepare, random_mask
+from tests.zoo.networks import trained
+
+import_torchvision()
+from torchvision import models  # noqa: E402 (its import may need the shim)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+TOLERANCE = 1e-4
+#: Larger ones take minutes to export and more than 2 GB as a file.
+MOST_PARAMETERS = 90_000_000
+#: At least this share of the MACs can go, unless refusals say why not.
+REMOVABLE = 0.3
+
+
+def names() -> list[str]:
+    kinds = (models, models.segmentation, models.video)
+    return [name for kind in kinds for name in models.list_models(module=kind)]
+
+
+def made(name: str) -> tuple[nn.Module, torch.Tensor]:
+    """The network and one input, as small as it takes."""
+    options: dict[str, Any] = {"weights": None}
+    shape: tuple[int, ...] = (1, 3, 64, 64)
+    if name.startswith("vit_"):
+        options["image_size"], shape = 112, (1, 3, 112, 112)
+    elif name.startswith(("swin_", "maxvit_")):
+        shape = (1, 3, 224, 224)
+    elif name.startswith("inception_v3"):
+        options |= {"init_weights": False}
+        shape = (1, 3, 128, 128)
+    elif name.startswith("googlenet"):
+        options |= {"init_weights": False, "aux_logits": False}
+    elif name.startswith(("alexnet", "vgg", "squeezenet", "densenet")):
+        shape = (1, 3, 96, 96)
+    elif name.startswith(("mvit_", "swin3d_")):
+        shape = (1, 3, 16, 224, 224)
+    elif name in ("r3d_18", "mc3_18", "r2plus1d_18"):
+        shape = (1, 3, 8, 56, 56)
+    elif name == "s3d":
+        shape = (1, 3, 16, 96, 96)
+    elif name in models.list_models(module=models.segmentation):
+        options["weights_backbone"] = None
+    with torch.device("meta"):
+        size = sum(p.numel() for p in models.get_model(name, **options).parameters())
+    if size > MOST_PARAMETERS:
+        pytest.skip(f"{size / 1e6:.0f} M parameters")
+    return trained(models.get_model(name, **options)), torch.randn(shape)
+
+
+class FirstOutput(nn.Module):
+    """Segmentation networks answer with a dictionary."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.inner(x)
+        return y["out"] if isinstance(y, dict) else y
+
+
+def exported(module: nn.Module, x: torch.Tensor, dynamo: bool) -> bytes:
+    file = io.BytesIO()
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if dynamo:
+            program = torch.onnx.export(module, (x,), dynamo=True, verbose=False)
+            assert program is not None
+            program.save(file)
+        else:
+            torch.onnx.export(module, (x,), file, dynamo=False, opset_version=17)
+    return file.getvalue()
+
+
+def require_exact(built: Built, seed: int) -> None:
+    alive = random_mask(built.structures, seed)
+    cut = slim(built.model, built.structures, alive)
+    require_loadable(cut, built.model)
+    masked = gate_model(built.model, built.structures, built.shapes).mask(alive)
+    expected = outputs_of(masked, built.feeds)
+    assert all(np.isfinite(y).all() for y in expected.values())
+    require_close(outputs_of(cut, built.feeds), expected, TOLERANCE, SurgeryDiverged)
+
+
+@pytest.mark.parametrize("dynamo", [False, True], ids=["classic", "current"])
+@pytest.mark.parametrize("name", names())
+def test_a_network_is_converted_and_slimmed_exactly(name: str, dynamo: bool) -> None:
+    module, x = made(name)
+    content = exported(FirstOutput(module), x, dynamo)
+    del module
+    gc.collect()
+    built = prepare(content)
+    require_same_function(Network(built.model), built.model, built.feeds)
+    cost = CostModel(built.structures, Metric.MACS)
+    total = measure(built.structures, built.structures.all_alive())[Metric.MACS]
+    removable = 1 - smallest(cost, built.structures.groups, Rules()) / total
+    told = (
+        f"{name}: {built.structures.count} structures, {removable:.0%} of {total / 1e6:.0f} M MACs removable"
+    )
+    sys.stdout.write(told + "".join(f"\n  {r}" for r in built.structures.refusals) + "\n")
+    assert removable >= REMOVABLE or built.structures.refusals
+    require_exact(built, seed=0)
