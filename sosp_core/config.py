@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 STRICT: dict[str, Any] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
-AUGMENTATIONS = frozenset({"flip", "shift", "mixup", "cutmix"})
+#: Augmentations that keep a sample's label, and those that mix the labels of two.
+VIEWS, MIXTURES = frozenset({"flip", "shift"}), frozenset({"mixup", "cutmix"})
 
 
 class Objective(StrEnum):
@@ -76,6 +77,16 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def _augmentations(asked: str, known: frozenset[str]) -> frozenset[str] | None:
+    """Parse ``auto`` (None), ``none`` or names joined by ``+``."""
+    if asked == "auto":
+        return None
+    names = frozenset() if asked == "none" else frozenset(asked.split("+"))
+    listed, unknown = ", ".join(sorted(known)), ", ".join(sorted(names - known))
+    _require(not unknown, f"augment is auto, none, or out of {listed} joined by +; unknown: {unknown}")
+    return names
+
+
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """What must be left after pruning: a share (``keep``) or an amount (``at_most``), not both.
@@ -114,6 +125,9 @@ class PruneConfig:
             the largest of 8, 4, 2 and 1 that the budget can be reached with: ONNX Runtime blocks
             channels by 8 or 16, and a width such as 47 runs slower than the 64 it came from.
         max_layer_ratio: No group of equivalent structures loses a larger share than this.
+        augment: Views of images that the scores read: ``auto``, ``none``, or ``flip`` and ``shift``
+            joined by ``+``. A network answers the images it was trained on with certainty: there
+            the loss hardly curves.
         compensate: Fold a least-squares prediction of what was removed into the kept weights.
         protect: Node names, or shell patterns of them, whose widths stay as they are.
     """
@@ -126,6 +140,7 @@ class PruneConfig:
     batch_size: int = 32
     round_to: int | None = None
     max_layer_ratio: float = 0.9
+    augment: str = "auto"
     compensate: bool = True
     protect: tuple[str, ...] = ()
 
@@ -140,6 +155,11 @@ class PruneConfig:
         _require(
             0 < self.max_layer_ratio <= 1, f"max_layer_ratio must lie in (0, 1], got {self.max_layer_ratio}"
         )
+        self.views()
+
+    def views(self) -> frozenset[str] | None:
+        """The augmentations asked for; None leaves the choice to the data."""
+        return _augmentations(self.augment, VIEWS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,15 +216,7 @@ class FinetuneConfig:
 
     def augmentations(self) -> frozenset[str] | None:
         """The augmentations asked for; None leaves the choice to the data."""
-        if self.augment == "auto":
-            return None
-        names = frozenset() if self.augment == "none" else frozenset(self.augment.split("+"))
-        known, unknown = sorted(AUGMENTATIONS), sorted(names - AUGMENTATIONS)
-        _require(
-            not unknown,
-            f"augment is auto, none, or out of {', '.join(known)} joined by +; unknown: {', '.join(unknown)}",
-        )
-        return names
+        return _augmentations(self.augment, VIEWS | MIXTURES)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sosp_core.finetune.mix import NAMES as MIXTURES
+from sosp_core.config import MIXTURES
 
 
 def is_image(shape: Sequence[int]) -> bool:
@@ -16,19 +16,19 @@ def is_image(shape: Sequence[int]) -> bool:
     return len(shape) == 4 and shape[1] in (1, 3, 4) and min(shape[2:]) >= 8
 
 
-def choose(asked: frozenset[str] | None, shape: Sequence[int], inputs: int = 1) -> frozenset[str]:
+def choose(asked: frozenset[str] | None, shape: Sequence[int], *, mixable: bool = True) -> frozenset[str]:
     """Resolve ``auto``: shifts and mixtures for images, flips for colour ones (digits must not be mirrored).
 
     Args:
         asked: Names, or None for ``auto``.
-        shape: Of the first input.
-        inputs: How many there are; only one is ever augmented, so that several are not mixed.
+        shape: Of the input that is augmented, the first.
+        mixable: False where samples cannot be mixed: several inputs, or whole numbers.
     """
     if not is_image(shape):
         return frozenset()
     if asked is None:
-        asked = frozenset({"shift", "mixup", "cutmix"} | ({"flip"} if shape[1] == 3 else set()))
-    return asked if inputs == 1 else asked - MIXTURES
+        asked = frozenset({"shift"}) | MIXTURES | ({"flip"} if shape[1] == 3 else set())
+    return asked if mixable else asked - MIXTURES
 
 
 def augment(x: Tensor, names: frozenset[str], generator: torch.Generator) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sosp_core.config import FinetuneConfig, Optimizer, Precision
+from sosp_core.config import MIXTURES, FinetuneConfig, Optimizer, Precision
 from sosp_core.convert.network import Network
 from sosp_core.data.dataset import Dataset
 from sosp_core.data.task import Task
@@ -21,7 +21,6 @@ from sosp_core.errors import Cancelled, TrainingDiverged
 from sosp_core.finetune.augment import augment, choose
 from sosp_core.finetune.evaluate import Quality, evaluate
 from sosp_core.finetune.features import Feature, feature_loss
-from sosp_core.finetune.mix import NAMES as MIXTURES
 from sosp_core.finetune.mix import Mixture, mix
 from sosp_core.progress import Progress
 
@@ -88,9 +87,11 @@ class Trainer:
         self._micro = fixed_batch or min(config.batch_size, max(1, len(self._train)))
         self._batch = max(self._micro, config.batch_size // self._micro * self._micro)
         self._generator = torch.Generator().manual_seed(seed)
-        shape = next(iter(data.inputs.values())).shape
-        self._augmentations = choose(config.augmentations(), shape, len(data.inputs))
+        first = next(iter(data.inputs.values()))
+        mixable = len(data.inputs) == 1 and first.dtype.kind == "f"
+        self._augmentations = choose(config.augmentations(), first.shape, mixable=mixable)
         self._has_norm = any(type(m).__name__.startswith("BatchNorm") for m in student.modules())
+        self._adapts = self._has_norm and self._micro >= SMALLEST_NORM_BATCH
         self._per_epoch = max(1, len(self._train) // self._batch)
         total = ceil(config.epochs * self._per_epoch) if config.steps is None else config.steps
         self._total = total if len(self._train) >= self._micro else 0
@@ -108,10 +109,10 @@ class Trainer:
             return history
         best = self._judge(history, 0)
         state = self._snapshot()
-        if self._has_norm and self._micro >= SMALLEST_NORM_BATCH:
+        if self._adapts:
             self._recalibrate()
             point = self._judge(history, 0)
-            if point.quality.rank() > best.quality.rank():
+            if self._better(point, best):
                 best, state = point, self._snapshot()
             else:
                 self._student.load_state_dict(state)
@@ -136,7 +137,7 @@ class Trainer:
             if history.steps % self._per_epoch == 0 or history.steps == self._total:
                 point = self._judge(history, history.steps)
                 since += 1
-                if point.quality.rank() > best.quality.rank():
+                if self._better(point, best):
                     best, state, since = point, self._snapshot(), 0
         self._student.load_state_dict(state)
         self._student.eval()
@@ -150,7 +151,13 @@ class Trainer:
         for part in islice(self._train.batches(self._micro, drop_last=True), RECALIBRATION_BATCHES):
             self._student(*self._tensors(part))
 
+    def _better(self, point: Point, best: Point) -> bool:
+        share = self._config.distill
+        return point.quality.objective(share) < best.quality.objective(share)
+
     def _judge(self, history: History, step: int) -> Point:
+        if step and self._adapts and self._augmentations & MIXTURES:
+            self._recalibrate()  # statistics of mixtures are not those of images
         self._student.eval()
         quality = evaluate(
             lambda d: self._student(*self._tensors(d)),

@@ -15,7 +15,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-NAMES = frozenset({"mixup", "cutmix"})
+from sosp_core.config import MIXTURES
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Mixture:
 
 def mix(x: Tensor, names: frozenset[str], generator: torch.Generator) -> tuple[Tensor, Mixture]:
     """Mix a batch of images ``[N, C, H, W]`` with itself by one of the names, drawn evenly."""
-    chosen = sorted(names & NAMES)
+    chosen = sorted(names & MIXTURES)
     name = chosen[int(torch.randint(len(chosen), (1,), generator=generator))]
     partner = torch.randperm(len(x), generator=generator).to(x.device)
     share = float(torch.rand((), generator=generator))

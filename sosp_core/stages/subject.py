@@ -15,6 +15,7 @@ from sosp_core.convert.check import require_same_function
 from sosp_core.convert.network import Network
 from sosp_core.data.dataset import Dataset, load_dataset
 from sosp_core.data.task import Task, resolve_task
+from sosp_core.finetune.augment import augment, choose
 from sosp_core.ir.interface import Interface, interface
 from sosp_core.ir.load import load_model
 from sosp_core.ir.normalize import normalize
@@ -55,11 +56,18 @@ class Subject:
         return {name: np.ascontiguousarray(array[:n]) for name, array in self.data.inputs.items()}
 
     def samples(self) -> Dataset:
-        """The samples that scores and compensation read: drawn once, kept in data order."""
+        """The samples that scores and compensation read, each in one view: always the same."""
         batch = self.interface.batch or 1
         drawn = np.random.default_rng(self.recipe.seed).permutation(len(self.data))
         wanted = min(max(self.recipe.prune.samples, batch), len(self.data))
-        return self.data.take(np.sort(drawn[: wanted - wanted % batch]))
+        samples = self.data.take(np.sort(drawn[: wanted - wanted % batch]))
+        name, images = next(iter(samples.inputs.items()))
+        names = choose(self.recipe.prune.views(), images.shape, mixable=False)
+        if not names:
+            return samples
+        generator = torch.Generator().manual_seed(self.recipe.seed)
+        views = augment(torch.as_tensor(images), names, generator).numpy()
+        return replace(samples, inputs={**samples.inputs, name: views})
 
     def tensors(self, usual: int, device: torch.device) -> Iterator[list[torch.Tensor]]:
         """Those samples, batch by batch, as inputs in graph order."""

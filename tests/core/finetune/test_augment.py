@@ -56,5 +56,5 @@ def test_what_suits_the_data(asked: frozenset[str] | None, shape: tuple[int, ...
     assert choose(asked, shape) == chosen
 
 
-def test_samples_with_several_inputs_are_not_mixed() -> None:
-    assert choose(frozenset({"flip", "mixup"}), (9, 3, 32, 32), inputs=2) == {"flip"}
+def test_what_cannot_be_mixed_is_not() -> None:
+    assert choose(frozenset({"flip", "mixup"}), (9, 3, 32, 32), mixable=False) == {"flip"}
