@@ -2,7 +2,8 @@
 
 After this, every constant is an initializer of the main graph, no Identity hides an
 initializer, what can be computed ahead is computed, functions are inlined, every node has a
-unique name, and shapes are inferred as far as they can be.
+unique name, shapes are inferred as far as they can be, every Split of known width says its
+sizes, and recurrent layers that start from zeros leave that to their operator.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import onnx_ir.passes.common as passes
 from onnxscript import optimizer
 
 from sosp_core.errors import ModelInvalid, WeightsNotFinite
+from sosp_core.ir.recurrent import drop_zero_states
+from sosp_core.ir.split import write_split_sizes
 from sosp_core.ir.view import FLOAT_TYPES, constant
 
 #: Constants up to this many elements are folded: a transposed weight matrix, yes; a bomb, no.
@@ -39,8 +42,10 @@ def normalize(model: ir.Model) -> ir.Model:
         _fold(model)
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         passes.IdentityEliminationPass()(model)
+        drop_zero_states(model.graph)
         passes.RemoveUnusedNodesPass()(model)
         passes.ShapeInferencePass(strict_mode=False)(model)
+        write_split_sizes(model)
     except (ir.passes.PassError, ValueError, RuntimeError) as error:
         cause = error.__cause__ or error
         raise ModelInvalid(reason=str(cause).strip().splitlines()[0]) from error

@@ -15,7 +15,11 @@ def per_channel(node: ir.Node, flow: Flow) -> None:
 
     Spec: https://onnx.ai/onnx/operators/onnx__BatchNormalization.html
     """
-    ids = flow.of(node.inputs[0]).get(1)
+    x = node.inputs[0]
+    if x is None:
+        return
+    flow.spare(x, range(2, len(flow.shape(x))))
+    ids = flow.of(x).get(1)
     if ids is not None:
         for position, value in enumerate(node.inputs[1:], start=1):
             if value is None or not value.is_initializer():
@@ -23,7 +27,7 @@ def per_channel(node: ir.Node, flow: Flow) -> None:
                 return
             flow.bind(node, position, 0, ids)
     # Statistics of each instance run over the later axes; stored ones (BatchNormalization) do not.
-    over = {a for a in flow.of(node.inputs[0]) if a > 1} if node.op_type.startswith("Inst") else set()
+    over = {a for a in flow.of(x) if a > 1} if node.op_type.startswith("Inst") else set()
     _across(node, flow, over, "it normalises over the channels")
 
 
@@ -63,7 +67,9 @@ def across_channels(node: ir.Node, flow: Flow) -> None:
 
 
 def _across(node: ir.Node, flow: Flow, axes: set[int], reason: str) -> None:
-    slots = flow.of(node.inputs[0])
-    for axis in axes & slots.keys():
-        flow.refuse(node, reason, slots[axis])
+    flow.spare(node.inputs[0], axes)
+    slots = flow.peek(node.inputs[0])
+    for axis in axes:
+        if (axis,) in slots:
+            flow.refuse(node, reason, slots[axis,])
     flow.emit(node.outputs[0], slots)

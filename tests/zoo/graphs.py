@@ -377,10 +377,9 @@ GRAPHS = (
         { p = Conv(x, w0)  n = InstanceNormalization(p, g, b)  r = Relu(n)  y = Conv(r, w2) }""",
     ),
     Graph(
-        name="group_norm_as_instance_norm_stays",
+        name="group_norm_as_instance_norm_loses_whole_groups",
         # Exporters write GroupNorm(2, 8) this way: statistics run over four channels each.
-        groups=(3,),
-        refusals=("normalises over",),
+        groups=(2, 3),
         text="""(float[N,3,4,4] x) => (float[N,2,4,4] y)
         <float[8,3,1,1] w0, float[2] g = {1.0, 1.0}, float[2] b = {0.0, 0.0}, float[8,1,1] gamma,
          float[8,1,1] beta, float[3,8,1,1] w1, float[2,3,1,1] w2,
@@ -453,10 +452,9 @@ GRAPHS = (
         { p = Conv(x, w0)  r = Relu(p)  y = Conv(r, w1) }""",
     ),
     Graph(
-        name="wide_spatial_reshape_keeps_the_image",
+        name="wide_spatial_reshape_loses_channels",
         # A decoder's [N, 72] as [N, 2, 6, 6]: pixels are wider than channels, yet only channels may go.
-        groups=(3,),
-        refusals=("spatial",),
+        groups=(2, 3),
         text="""(float[N,4] x) => (float[N,2,6,6] y)
         <float[4,72] w0, float[72] b0, float[3,2,3,3] w1, float[2,3,1,1] w2, int64[4] image = {-1, 2, 6, 6}>
         { a = Gemm(x, w0, b0)  r = Relu(a)  i = Reshape(r, image)  c = Conv<pads=[1,1,1,1]>(i, w1)
@@ -472,8 +470,8 @@ GRAPHS = (
     ),
     Graph(
         name="attention",
-        # Whole dimensions of a head go in every head; queries with keys, values with their reader.
-        groups=(3, 3),
+        # Whole heads go: of queries, keys and values together.
+        groups=(2,),
         text="""(float[N,5,4] x) => (float[N,5,4] y)
         <float[4,6] wq, float[4,6] wk, float[4,6] wv, float[6,4] wo,
          int64[4] heads = {0, 0, 2, 3}, int64[3] flat = {0, 0, 6}, float scale = {0.577}>

@@ -17,9 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.zoo import blocks, recurrent, transformers
 from tests.zoo.built import Built, prepare
 
 INPUT, OUTPUT = "images", "scores"
+IMAGES, TOKENS, STEPS = torch.zeros(2, 3, 16, 16), torch.zeros(2, 6, dtype=torch.int64), torch.zeros(2, 5, 3)
 
 
 def conv_bn(c_in: int, c_out: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -242,6 +244,7 @@ class Family:
     current: tuple[int, ...] | None = None
     refusals: int = 0
     opset: int = 17
+    sample: Tensor = IMAGES
 
 
 FAMILIES = (
@@ -258,6 +261,25 @@ FAMILIES = (
     Family(name="squeezenet", make=SqueezeNet, groups=(3, 4, 4, 6), opset=11),
     Family(name="unet", make=UNet, groups=(1, 4, 4, 5)),
     Family(name="transformer", make=Transformer, groups=(4, 4, 6, 10), current=(4, 6, 10)),
+    Family(name="vit", make=transformers.Vit, groups=()),
+    Family(name="deit", make=transformers.Deit, groups=()),
+    Family(name="torch_encoder", make=transformers.TorchEncoder, groups=(), sample=TOKENS),
+    Family(name="swin", make=transformers.Swin, groups=(), opset=16),
+    Family(name="bert", make=transformers.Bert, groups=(), opset=14, sample=TOKENS),
+    Family(name="gpt", make=transformers.Gpt, groups=(), sample=TOKENS),
+    Family(name="t5", make=transformers.T5, groups=(), opset=13, sample=TOKENS),
+    Family(name="llama", make=transformers.Llama, groups=(), sample=TOKENS),
+    Family(name="scaled_dot", make=transformers.ScaledDot, groups=(), sample=TOKENS),
+    Family(name="mixer", make=transformers.Mixer, groups=()),
+    Family(name="convnext", make=blocks.ConvNext, groups=()),
+    Family(name="resnext", make=blocks.ResNext, groups=(), opset=12),
+    Family(name="group_norm", make=blocks.GroupNormed, groups=(), opset=16),
+    Family(name="detector", make=blocks.Detector, groups=(), opset=12),
+    Family(name="decoder", make=blocks.Decoder, groups=(), opset=13, sample=torch.zeros(2, 6)),
+    Family(name="tagger", make=recurrent.Tagger, groups=(), opset=14, sample=TOKENS),
+    Family(name="last_state", make=recurrent.LastState, groups=(), opset=11, sample=STEPS),
+    Family(name="crnn", make=recurrent.Crnn, groups=(), opset=13),
+    Family(name="elman", make=recurrent.Elman, groups=(), sample=STEPS),
 )
 
 
@@ -300,7 +322,7 @@ def trained(module: nn.Module, seed: int = 0) -> nn.Module:
 def export(which: Export) -> bytes:
     """The ONNX file, with a dynamic batch."""
     module = trained(which.family.make())
-    x = torch.zeros(2, 3, 16, 16)
+    x = which.family.sample
     file = io.BytesIO()
     level = logging.getLogger("torch.onnx").level
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
