@@ -132,11 +132,10 @@ def test_the_same_file_gives_the_same_structures() -> None:
             assert np.array_equal(members, two.slices[name][axis])
 
 
-def test_equal_tensors_shared_by_an_exporter_tie_what_they_scale() -> None:
-    """One tensor read as the scale of two layers cannot be cut in two ways."""
+def test_equal_batch_normalisations_merged_by_an_exporter_shrink_apart() -> None:
     shared = Graph(
         name="shared_scale",
-        groups=(4,),
+        groups=(4, 4),
         text="""(float[N,3,4,4] x) => (float[N,2,4,4] y)
         <float[4,3,1,1] w0, float[4] g, float[4] b, float[4] m, float[4] var, float[4,4,1,1] w1,
          float[2,4,1,1] w2>
