@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from string import ascii_letters
 
 import onnx_ir as ir
 
@@ -20,14 +21,12 @@ def einsum(node: ir.Node, flow: Flow) -> None:
     Spec: https://onnx.ai/onnx/operators/onnx__Einsum.html
     """
     equation = attribute(node, "equation", "").replace(" ", "")
-    given, _, result = equation.partition("->")
-    terms = given.split(",")
-    size = {
-        letter: n for i, term in enumerate(terms) for letter, n in zip(term, flow.input_shape(node, i), strict=False)
-    }
+    terms, result = _letters(equation, [len(flow.input_shape(node, i)) for i in range(len(node.inputs))])
+    axes = [pair for i, term in enumerate(terms) for pair in zip(term, flow.input_shape(node, i), strict=True)]
+    size = {letter: max(n for c, n in axes if c == letter) for letter, _ in axes}
     work = prod(size.values()) / flow.shapes.batch if len(terms) > 1 else 0.0
-    repeated = any(len(set(term)) < len(term) for term in terms)
-    if "->" not in equation or "." in equation or repeated:
+    uneven = any(n != size[letter] for letter, n in axes)
+    if "->" not in equation or uneven or any(len(set(term)) < len(term) for term in terms):
         flow.refuse(node, f"an equation that is not followed: {equation}")
         flow.layers.append(Layer(node=node.name or "", coefficient=work, factors=()))
         return
@@ -51,6 +50,17 @@ def einsum(node: ir.Node, flow: Flow) -> None:
         Layer(node=node.name or "", coefficient=work, factors=tuple(slots.values()), produces=made)
     )
     flow.emit(node.outputs[0], {result.index(c): ids for c, ids in slots.items() if c in result})
+
+
+def _letters(equation: str, ranks: list[int]) -> tuple[list[str], str]:
+    """Terms and result, with letters of their own for the axes behind an ellipsis, last axes aligned."""
+    given, _, result = equation.partition("->")
+    terms = given.split(",")
+    hidden = [n - len(term.replace("...", "")) if "..." in term else 0 for term, n in zip(terms, ranks, strict=True)]
+    most = max(hidden)
+    fresh = "".join(c for c in ascii_letters if c not in equation)[:most]
+    terms = [term.replace("...", fresh[most - n :]) for term, n in zip(terms, hidden, strict=True)]
+    return terms, result.replace("...", fresh)
 
 
 def _stored(node: ir.Node, position: int) -> bool:

@@ -49,6 +49,17 @@ def _attention(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
     return q[0] * q[1] * k[1] * heads["q_num_heads"] * per_head
 
 
+def _summed(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
+    """Sizes of the letters of an Einsum that its result does not have."""
+    given, _, result = node.attribute[0].s.decode().replace(" ", "").partition("->")
+    size: dict[str, int] = {}
+    for term, name in zip(given.split(","), node.input, strict=True):
+        head, _, tail = term.partition("...")
+        size |= dict(zip(head, shapes[name], strict=False))
+        size |= dict(zip(reversed(tail), reversed(shapes[name]), strict=False))
+    return prod(n for letter, n in size.items() if letter not in result)
+
+
 def multiply_accumulates(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> float:
     """Of convolutions and matrix products, for one sample: outputs times what each sums over."""
     shapes = shapes_in(model, feeds)
@@ -68,8 +79,6 @@ def multiply_accumulates(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -
             total += steps * (prod(shapes[node.input[1]]) + prod(shapes[node.input[2]]))
         elif node.op_type == "Attention":
             total += _attention(node, shapes)
-        elif node.op_type == "Einsum" and len(node.input) > 1:  # every combination of all letters
-            letters = node.attribute[0].s.decode().replace(" ", "").partition("->")[0].split(",")
-            size = {c: n for t, x in zip(letters, node.input, strict=True) for c, n in zip(t, shapes[x], strict=True)}
-            total += prod(size.values())
+        elif node.op_type == "Einsum" and len(node.input) > 1:
+            total += prod(shapes[node.output[0]]) * _summed(node, shapes)
     return total / len(next(iter(feeds.values())))
