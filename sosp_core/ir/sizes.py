@@ -55,9 +55,7 @@ def _dimensions(shape: ir.Node) -> list[int | ir.SymbolicDim] | None:
     return list(x.shape.dims)[attribute(shape, "start", 0) : attribute(shape, "end", None)]
 
 
-def _pick(
-    node: ir.Node, dims: list[int | ir.SymbolicDim]
-) -> tuple[list[int | ir.SymbolicDim] | None, bool]:
+def _pick(node: ir.Node, dims: list[int | ir.SymbolicDim]) -> tuple[list[int | ir.SymbolicDim] | None, bool]:
     given = [constant(v) for v in node.inputs[1:]]
     if any(array is None for array in given):
         return None, False

@@ -22,7 +22,9 @@ def einsum(node: ir.Node, flow: Flow) -> None:
     """
     equation = attribute(node, "equation", "").replace(" ", "")
     terms, result = _letters(equation, [len(flow.input_shape(node, i)) for i in range(len(node.inputs))])
-    axes = [pair for i, term in enumerate(terms) for pair in zip(term, flow.input_shape(node, i), strict=True)]
+    axes = [
+        pair for i, term in enumerate(terms) for pair in zip(term, flow.input_shape(node, i), strict=True)
+    ]
     size = {letter: max(n for c, n in axes if c == letter) for letter, _ in axes}
     work = prod(size.values()) / flow.shapes.batch if len(terms) > 1 else 0.0
     uneven = any(n != size[letter] for letter, n in axes)
@@ -56,7 +58,9 @@ def _letters(equation: str, ranks: list[int]) -> tuple[list[str], str]:
     """Terms and result, with letters of their own for the axes behind an ellipsis, last axes aligned."""
     given, _, result = equation.partition("->")
     terms = given.split(",")
-    hidden = [n - len(term.replace("...", "")) if "..." in term else 0 for term, n in zip(terms, ranks, strict=True)]
+    hidden = [
+        n - len(term.replace("...", "")) if "..." in term else 0 for term, n in zip(terms, ranks, strict=True)
+    ]
     most = max(hidden)
     fresh = "".join(c for c in ascii_letters if c not in equation)[:most]
     terms = [term.replace("...", fresh[most - n :]) for term, n in zip(terms, hidden, strict=True)]

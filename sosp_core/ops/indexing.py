@@ -234,7 +234,5 @@ def _embedding(node: ir.Node, flow: Flow, rows: int) -> dict[tuple[int, ...], Id
         if axis != rows and size > 1:
             made[axis,] = flow.space.mint(size)
             flow.bind(node, 0, axis, made[axis,])
-            flow.layers.append(
-                Layer(node=node.name or "", coefficient=0.0, factors=(), produces=made[axis,])
-            )
+            flow.layers.append(Layer(node=node.name or "", coefficient=0.0, factors=(), produces=made[axis,]))
     return made

@@ -259,9 +259,7 @@ def _upstream(flow: Flow, value: ir.Value) -> Iterator[Ids]:
             yield from _upstream(flow, source)
 
 
-def follow_target(
-    node: ir.Node, flow: Flow, position: int = 1, axes: Sequence[int] | None = None
-) -> None:
+def follow_target(node: ir.Node, flow: Flow, position: int = 1, axes: Sequence[int] | None = None) -> None:
     """Make a target shape, input ``position`` of a node, follow what the node's output carries.
 
     Its elements are the sizes of ``axes`` (of all, if none are given).
@@ -294,5 +292,3 @@ def _follow_copy(node: ir.Node, flow: Flow, ids: Ids | None, given: Ids | None, 
     involved = [i for i in (ids, given) if i is not None and flow.space.is_free(i)]
     if involved and (ids is None or given is None or not flow.space.same(ids, given)):
         flow.refuse(node, reason, *involved)
-
-

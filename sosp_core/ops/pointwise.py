@@ -55,9 +55,7 @@ def nary(node: ir.Node, flow: Flow) -> None:
         flow.later.append(lambda: _bind_stored(node, flow, covered))
 
 
-def _aligned(
-    flow: Flow, value: ir.Value | None, y_shape: tuple[int, ...]
-) -> dict[tuple[int, ...], Ids]:
+def _aligned(flow: Flow, value: ir.Value | None, y_shape: tuple[int, ...]) -> dict[tuple[int, ...], Ids]:
     """What an input carries, by axes of the output; without what is broadcast."""
     if value is None:
         return {}

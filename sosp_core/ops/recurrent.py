@@ -32,7 +32,9 @@ def recurrent(node: ir.Node, flow: Flow) -> None:
     n = GATES[node.op_type] * directions * prod(flow.shape(x)[:2]) / flow.shapes.batch
     stored = all(v is None or i in (0, 4) or v.is_initializer() for i, v in enumerate(node.inputs))
     if not stored or attribute(node, "layout", 0):
-        flow.refuse(node, "a weight or initial state is computed" if not stored else "its layout is batch first")
+        flow.refuse(
+            node, "a weight or initial state is computed" if not stored else "its layout is batch first"
+        )
         work = n * hidden * (flow.shape(w)[2] + hidden)
         flow.layers.append(Layer(node=node.name or "", coefficient=work, factors=()))
         return
@@ -50,7 +52,7 @@ def recurrent(node: ir.Node, flow: Flow) -> None:
 def _bind_units(node: ir.Node, flow: Flow, hidden: int) -> Ids:
     ids, gates = flow.space.mint(hidden), GATES[node.op_type]
     copies = {1: (1, gates), 2: (1, gates), 3: (1, 2 * gates), PEEPHOLES: (1, 3)}
-    copies |= {position: (2, 1) for position in STATES[node.op_type]}
+    copies |= dict.fromkeys(STATES[node.op_type], (2, 1))
     for position, (axis, times) in copies.items():
         if position < len(node.inputs) and node.inputs[position] is not None:
             flow.bind(node, position, axis, np.tile(ids, times))

@@ -53,7 +53,9 @@ class SlotSpace:
 
     def same(self, a: Ids, b: Ids) -> bool:
         """Whether both hold every class equally often, so that equally many are kept whatever goes."""
-        return a.size == b.size and np.array_equal(np.sort(self.roots(a.ravel())), np.sort(self.roots(b.ravel())))
+        return a.size == b.size and np.array_equal(
+            np.sort(self.roots(a.ravel())), np.sort(self.roots(b.ravel()))
+        )
 
     def quotient(self, ids: Ids, n: int) -> Ids | None:
         """Slots of which ``ids`` holds every class ``n`` times as often; None if there are none."""

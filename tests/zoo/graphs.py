@@ -487,8 +487,8 @@ GRAPHS = (
         # [B, N, 3, heads, size]: a head of queries goes with that of keys and values.
         groups=(2,),
         text="""(float[N,5,4] x) => (float[N,5,4] y)
-        <float[4,18] w, float[18] b, float[6,4] wo, int64[5] apart = {0, 5, 3, 2, 3}, int64[3] flat = {0, 0, 6},
-         int64 zero = {0}, int64 one = {1}, int64 two = {2}>
+        <float[4,18] w, float[18] b, float[6,4] wo, int64[5] apart = {0, 5, 3, 2, 3},
+         int64[3] flat = {0, 0, 6}, int64 zero = {0}, int64 one = {1}, int64 two = {2}>
         { j = MatMul(x, w)  a = Add(j, b)  r = Reshape(a, apart)  t = Transpose<perm=[2,0,3,1,4]>(r)
           q = Gather(t, zero)  k = Gather(t, one)  v = Gather(t, two)  kt = Transpose<perm=[0,1,3,2]>(k)
           s = MatMul(q, kt)  p = Softmax<axis=-1>(s)  o = MatMul(p, v)  ot = Transpose<perm=[0,2,1,3]>(o)
@@ -587,7 +587,8 @@ GRAPHS = (
         { q = Einsum<equation="btc,chd->bthd">(x, wq)  k = Einsum<equation="btc, chd -> bthd">(x, wk)
           v = Einsum<equation="btc,chd->bhtd">(x, wv)  s = Einsum<equation="bqhd,bkhd->bhqk">(q, k)
           p = Softmax<axis=-1>(s)  o = Einsum<equation="bhqk,bhkd->bqhd">(p, v)
-          m = Einsum<equation="bqhd,hde->bqe">(o, wo)  r = Relu(m)  y = Einsum<equation="bqe,ef->bqf">(r, w) }""",
+          m = Einsum<equation="bqhd,hde->bqe">(o, wo)  r = Relu(m)
+          y = Einsum<equation="bqe,ef->bqf">(r, w) }""",
     ),
     Graph(
         name="einsum_with_an_ellipsis",
@@ -625,7 +626,8 @@ GRAPHS = (
         name="gru_with_stored_initial_state",
         groups=(5,),
         text="""(float[3,3,3] x) => (float[3,3,2] y)
-        <float[1,15,3] w, float[1,15,5] r, float[1,30] b, float[1,3,5] start, float[5,2] w1, int64[1] one = {1}>
+        <float[1,15,3] w, float[1,15,5] r, float[1,30] b, float[1,3,5] start, float[5,2] w1,
+         int64[1] one = {1}>
         { a, h = GRU<hidden_size=5, linear_before_reset=1>(x, w, r, b, , start)  s = Squeeze(a, one)
           y = MatMul(s, w1) }""",
     ),
@@ -634,7 +636,8 @@ GRAPHS = (
         groups=(6, 5),
         text="""(float[N,7,3] x) => (float[7,N,2] y)
         <float[1,6,3] w, float[1,6,6] r, float[1,15,6] v, float[1,15,5] s, float[5,2] w1, int64[1] one = {1}>
-        { u = Transpose<perm=[1,0,2]>(x)  a = RNN<hidden_size=6>(u, w, r)  b = Squeeze(a, one)  c = GRU<hidden_size=5>(b, v, s)
+        { u = Transpose<perm=[1,0,2]>(x)  a = RNN<hidden_size=6>(u, w, r)  b = Squeeze(a, one)
+          c = GRU<hidden_size=5>(b, v, s)
           d = Squeeze(c, one)  y = MatMul(d, w1) }""",
     ),
     Graph(
@@ -652,7 +655,8 @@ GRAPHS = (
         opset=21,
         groups=(3, 2),
         text="""(float[N,3,4,4] x) => (float[N,2,4,4] y)
-        <float[6,3,1,1] w0, float[6] g, float[6] b, float[8,6,1,1] w1, float[8] h, float[8] c, float[2,8,1,1] w2>
+        <float[6,3,1,1] w0, float[6] g, float[6] b, float[8,6,1,1] w1, float[8] h, float[8] c,
+         float[2,8,1,1] w2>
         { p = Conv(x, w0)  n = GroupNormalization<num_groups=3>(p, g, b)  r = Relu(n)  q = Conv(r, w1)
           m = GroupNormalization<num_groups=2>(q, h, c)  y = Conv(m, w2) }""",
     ),
@@ -660,7 +664,8 @@ GRAPHS = (
         name="resize_to_computed_sizes",
         groups=(4,),
         text="""(float[N,3,4,4] x) => (float[N,2,8,8] y)
-        <float[4,3,1,1] w0, float[2,4,1,1] w2, int64[1] zero = {0}, int64[1] two = {2}, int64[2] size = {8, 8}>
+        <float[4,3,1,1] w0, float[2,4,1,1] w2, int64[1] zero = {0}, int64[1] two = {2},
+         int64[2] size = {8, 8}>
         { p = Conv(x, w0)  r = Relu(p)  s = Shape(r)  h = Slice(s, zero, two)  t = Concat<axis=0>(h, size)
           u = Resize<mode="nearest">(r, , , t)  y = Conv(u, w2) }""",
     ),

@@ -273,9 +273,7 @@ FAMILIES = (
         sample=TOKENS,
     ),
     Family(name="swin", make=transformers.Swin, groups=(2, 12, 20), stays=(NORM,), opset=16),
-    Family(
-        name="bert", make=transformers.Bert, groups=(3, 8, 20), stays=(NORM,), opset=14, sample=TOKENS
-    ),
+    Family(name="bert", make=transformers.Bert, groups=(3, 8, 20), stays=(NORM,), opset=14, sample=TOKENS),
     Family(name="gpt", make=transformers.Gpt, groups=(2, 20), stays=(LAYER_NORM,), sample=TOKENS),
     Family(name="t5", make=transformers.T5, groups=(3, 20), stays=(NORM,), opset=13, sample=TOKENS),
     Family(name="llama", make=transformers.Llama, groups=(2, 20), stays=(NORM,), sample=TOKENS),
@@ -290,15 +288,11 @@ FAMILIES = (
         current_opset=23,
         sample=TOKENS,
     ),
-    Family(
-        name="mixer", make=transformers.Mixer, groups=(10, 20), stays=(NORM, "whose width cannot change")
-    ),
+    Family(name="mixer", make=transformers.Mixer, groups=(10, 20), stays=(NORM, "whose width cannot change")),
     Family(name="convnext", make=blocks.ConvNext, groups=(24, 32), stays=(LAYER_NORM, "node_as_strided")),
     Family(name="resnext", make=blocks.ResNext, groups=(4, 4, 8), opset=12),
     Family(name="group_norm", make=blocks.GroupNormed, groups=(4, 6), opset=16),
-    Family(
-        name="detector", make=blocks.Detector, groups=(5, 5, 6, 6, 6, 6, 6, 8, 10, 10), opset=12
-    ),
+    Family(name="detector", make=blocks.Detector, groups=(5, 5, 6, 6, 6, 6, 6, 8, 10, 10), opset=12),
     Family(name="decoder", make=blocks.Decoder, groups=(4, 5), opset=13, sample=torch.zeros(2, 6)),
     Family(name="tagger", make=recurrent.Tagger, groups=(5, 5, 6), opset=14, sample=TOKENS),
     Family(name="last_state", make=recurrent.LastState, groups=(6, 8), opset=11, sample=STEPS),
@@ -356,7 +350,9 @@ def export(which: Export) -> bytes:
         warnings.simplefilter("ignore")
         if which.dynamo:
             batch = torch.export.Dim("N")
-            opset = {} if which.family.current_opset is None else {"opset_version": which.family.current_opset}
+            opset = (
+                {} if which.family.current_opset is None else {"opset_version": which.family.current_opset}
+            )
             program = torch.onnx.export(
                 *(module, (x,)),
                 dynamo=True,
