@@ -2,7 +2,9 @@
 
 After this, every constant is an initializer of the main graph, no Identity hides an
 initializer, what can be computed ahead is computed, functions are inlined, every node has a
-unique name, and shapes are inferred as far as they can be.
+unique name, shapes are inferred as far as they can be, every Split of known width says its
+sizes, recurrent layers that start from zeros leave that to their operator, and layers share
+the tensors of a batch normalisation only if they share their weights.
 """
 
 from __future__ import annotations
@@ -14,10 +16,16 @@ import onnx_ir.passes.common as passes
 from onnxscript import optimizer
 
 from sosp_core.errors import ModelInvalid, WeightsNotFinite
+from sosp_core.ir.recurrent import drop_zero_states
+from sosp_core.ir.shared import unshare_batchnorm
+from sosp_core.ir.sizes import write_known_sizes
+from sosp_core.ir.split import write_split_sizes
 from sosp_core.ir.view import FLOAT_TYPES, constant
 
 #: Constants up to this many elements are folded: a transposed weight matrix, yes; a bomb, no.
 FOLD_LIMIT = 2**26
+#: Each known size lets shape inference see further; three rounds settled every export tried.
+ROUNDS = 8
 
 
 def normalize(model: ir.Model) -> ir.Model:
@@ -37,10 +45,16 @@ def normalize(model: ir.Model) -> ir.Model:
         _name_nodes(model.graph)
         passes.IdentityEliminationPass()(model)
         _fold(model)
-        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-        passes.IdentityEliminationPass()(model)
+        for _ in range(ROUNDS):
+            passes.ShapeInferencePass(strict_mode=False)(model)
+            if not write_known_sizes(model.graph):
+                break
+            _fold(model)
+        drop_zero_states(model.graph)
         passes.RemoveUnusedNodesPass()(model)
         passes.ShapeInferencePass(strict_mode=False)(model)
+        write_split_sizes(model)
+        unshare_batchnorm(model.graph)
     except (ir.passes.PassError, ValueError, RuntimeError) as error:
         cause = error.__cause__ or error
         raise ModelInvalid(reason=str(cause).strip().splitlines()[0]) from error
@@ -50,6 +64,7 @@ def normalize(model: ir.Model) -> ir.Model:
 
 
 def _fold(model: ir.Model) -> None:
+    """Compute what can be computed ahead; the results are initializers."""
     # The folder logs each node it declines; what it declines is no fault.
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     optimizer.fold_constants(
@@ -59,6 +74,8 @@ def _fold(model: ir.Model) -> None:
         onnx_shape_inference=True,
         should_fold=_should_fold,
     )
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    passes.IdentityEliminationPass()(model)
 
 
 def _should_fold(node: ir.Node) -> bool | None:
@@ -94,7 +111,9 @@ def _check_finite(graph: ir.Graph) -> None:
         if value.const_value is None or value.const_value.dtype not in FLOAT_TYPES:
             continue
         # A sum is finite only if every term is (up to overflow, which float64 excludes), and is
-        # an order of magnitude cheaper than a mask. Masks of -inf are legal only as scalars.
+        # an order of magnitude cheaper than a mask. Scalars may be -inf, and so may what hides
+        # scores from a softmax: zeros elsewhere.
         array = value.const_value.numpy()
-        if array.size > 1 and not bool(abs(array.astype("float64").sum()) < float("inf")):
+        finite = array.size < 2 or bool(abs(array.astype("float64").sum()) < float("inf"))
+        if not finite and not bool(((array == 0) | (array == float("-inf"))).all()):
             raise WeightsNotFinite(initializer=name)

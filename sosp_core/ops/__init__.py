@@ -4,13 +4,27 @@ Importing the package fills ``sosp_core.ops.table.rules``.
 """
 
 from sosp_core.ops import (
+    attention,
     contraction,
+    einsum,
     indexing,
     layout,
     normalisation,
     pointwise,
     pooling,
+    recurrent,
     reduction,
 )
 
-__all__ = ["contraction", "indexing", "layout", "normalisation", "pointwise", "pooling", "reduction"]
+__all__ = [
+    "attention",
+    "contraction",
+    "einsum",
+    "indexing",
+    "layout",
+    "normalisation",
+    "pointwise",
+    "pooling",
+    "recurrent",
+    "reduction",
+]

@@ -37,6 +37,7 @@ def _convolution(node: ir.Node, flow: Flow, *, out_axis: int, in_axis: int) -> N
         return
     if not weight.is_initializer():
         flow.refuse(node, "its weight is computed, not stored")
+    flow.spare(x, range(2, len(flow.shape(x))))
     if spatial := [ids for axis, ids in flow.of(x).items() if axis != 1]:
         flow.refuse(node, "structure on a spatial axis", *spatial)
     group = attribute(node, "group", 1)
@@ -226,6 +227,9 @@ def _product(node: ir.Node, flow: Flow, a: ir.Value, b: ir.Value) -> None:
     if rank_a < 2 or rank_b < 2:
         flow.refuse(node, "a product with a vector")
         return
+    # What is joint with a batch axis goes there: whole heads, not a dimension of every head.
+    flow.spare(a, {rank_a - 2, rank_a - 1})
+    flow.spare(b, {rank_b - 2, rank_b - 1})
     summed_a, summed_b = flow.of(a).get(rank_a - 1), flow.of(b).get(rank_b - 2)
     if (summed_a is None) != (summed_b is None):
         for ids in (summed_a, summed_b):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,8 @@ from sosp_core.runtime.observe import Shapes
 
 #: The structured axes of a tensor: slot ids along each. Axes without structure are absent.
 Slots = Mapping[int, Ids]
+#: The same where an axis was cut in several: a *joint*, one array of ids over all of them.
+Joints = Mapping[tuple[int, ...], Ids]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,18 +74,26 @@ class Refusal:
 
 @dataclass(eq=False)
 class Flow:
-    """The state that rules read and extend, node by node in topological order."""
+    """The state that rules read and extend, node by node in topological order.
+
+    A tensor has to stay rectangular, so a joint carries structure along one of its axes only:
+    whole heads go, or a dimension goes in every head. The first rule that treats the axes
+    differently decides (``spare``, ``of``); what is still open at the end follows the axis that
+    leaves most to choose from (``finish``).
+    """
 
     opset: int
     shapes: Shapes
     space: SlotSpace = field(default_factory=SlotSpace)
-    slots: dict[str, dict[int, Ids]] = field(default_factory=dict)
+    slots: dict[str, dict[tuple[int, ...], Ids]] = field(default_factory=dict)
     bindings: dict[str, dict[int, Ids]] = field(default_factory=dict)
     bound_uses: set[tuple[str, int, int]] = field(default_factory=set)
     readings: list[Reading] = field(default_factory=list)
     sizes: list[SizeRule] = field(default_factory=list)
+    pinned: set[Place] = field(default_factory=set)
     layers: list[Layer] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
+    later: list[Callable[[], None]] = field(default_factory=list)
 
     def shape(self, value: ir.Value) -> tuple[int, ...]:
         """The observed shape of a value."""
@@ -94,19 +104,57 @@ class Flow:
         value = node.inputs[position]
         return () if value is None else self.shape(value)
 
-    def of(self, value: ir.Value | None) -> dict[int, Ids]:
-        """Slots of a value by axis; empty for initializers and what carries none."""
-        return {} if value is None else self.slots.get(value.name or "", {})
+    def peek(self, value: ir.Value | None) -> dict[tuple[int, ...], Ids]:
+        """Slots of a value as they are, joints included; empty for what carries none."""
+        return {} if value is None else dict(self.slots.get(value.name or "", {}))
 
-    def emit(self, value: ir.Value, slots: Slots) -> None:
+    def of(self, value: ir.Value | None) -> dict[int, Ids]:
+        """Slots of a value by single axis: a joint is united over all its axes but the best."""
+        for axes, ids in self.peek(value).items():
+            if value is not None and len(axes) > 1:
+                self.spare(value, set(axes) - {self._best(axes, ids)})
+        return {axes[0]: ids for axes, ids in self.peek(value).items()}
+
+    def spare(self, value: ir.Value | None, axes: Collection[int]) -> None:
+        """Keep these axes whole where a joint can carry its structure along others."""
+        for joint, ids in self.peek(value).items():
+            given = [a for a in joint if a not in axes]
+            if value is None or len(joint) == 1 or len(given) == len(joint):
+                continue
+            given = given or [self._best(joint, ids)]
+            united, shape = self._unite_over(ids, [joint.index(a) for a in given])
+            held = self.slots[value.name or ""]
+            del held[joint]
+            held[tuple(given)] = united.reshape(shape)
+
+    def _best(self, axes: tuple[int, ...], ids: Ids) -> int:
+        """The axis of a joint that leaves most to choose from; the widest, if several do."""
+        worth = [(self.space.choices(ids, k), n, -k) for k, n in enumerate(ids.shape)]
+        return axes[-max(worth)[2]]
+
+    def _unite_over(self, joint: Ids, kept: list[int]) -> tuple[Ids, tuple[int, ...]]:
+        shape = tuple(joint.shape[k] for k in kept)
+        rows = np.moveaxis(joint, kept, range(len(kept))).reshape(int(np.prod(shape)), -1)
+        if rows.shape[1] > 1:
+            self.space.unite(np.repeat(rows[:, 0], rows.shape[1] - 1), rows[:, 1:])
+        return np.ascontiguousarray(rows[:, 0]), shape
+
+    def emit(self, value: ir.Value, slots: Slots | Joints) -> None:
         """Say which slots a node's output carries. An axis of one position has nothing to give."""
-        carried: dict[int, Ids] = {}
-        for axis, ids in slots.items():
-            if len(ids) == 1:
+        carried: dict[tuple[int, ...], Ids] = {}
+        for axes, ids in slots.items():
+            if ids.size == 1:
                 self.space.freeze(ids, "the only channel of its axis")
-            carried[axis] = ids
+            carried[(axes,) if isinstance(axes, int) else axes] = ids
         if carried:
             self.slots[value.name or ""] = carried
+
+    def finish(self, values: Collection[ir.Value]) -> None:
+        """Decide the joints that are still open, then do what waited for that."""
+        for value in values:
+            self.of(value)
+        for act in self.later:
+            act()
 
     def bind(self, node: ir.Node, position: int, axis: int, ids: Ids) -> None:
         """Tie index i along ``axis`` of an initializer input to slot ``ids[i]``."""
@@ -122,7 +170,7 @@ class Flow:
     def read(self, node: ir.Node, position: int, axis: int) -> None:
         """Note that ``node`` sums over this axis of its input, if it is structured."""
         value = node.inputs[position]
-        ids = self.of(value).get(axis)
+        ids = self.peek(value).get((axis,))
         if value is not None and ids is not None:
             reading = Reading(
                 value=value.name or "", node=node.name or "", position=position, axis=axis, ids=ids
@@ -131,7 +179,7 @@ class Flow:
 
     def refuse(self, node: ir.Node, reason: str, *ids: Ids) -> None:
         """Freeze slots (by default all that the node's inputs carry) and say why."""
-        refused = ids or tuple(i for v in node.inputs for i in self.of(v).values())
+        refused = ids or tuple(i for v in node.inputs for i in self.peek(v).values())
         if not refused:
             return
         for some in refused:
@@ -140,7 +188,4 @@ class Flow:
 
     def unite_over(self, joint: Ids, axis: int) -> Ids:
         """Unite a joint id array over all axes but one; the ids that remain along ``axis``."""
-        rows = np.moveaxis(joint, axis, 0).reshape(joint.shape[axis], -1)
-        for column in rows.T[1:]:
-            self.space.unite(rows[:, 0], column)
-        return np.ascontiguousarray(rows[:, 0])
+        return self._unite_over(joint, [axis])[0]

@@ -7,8 +7,8 @@ from itertools import accumulate, pairwise
 import numpy as np
 import onnx_ir as ir
 
-from sosp_core.ir.view import attribute, constant, ints
-from sosp_core.ops.flow import Flow, Place, SizeRule
+from sosp_core.ir.view import attribute, constant, ints, is_float
+from sosp_core.ops.flow import Flow, Layer, Place, SizeRule
 from sosp_core.ops.slots import Ids
 from sosp_core.ops.table import rules
 
@@ -22,28 +22,39 @@ def concat(node: ir.Node, flow: Flow) -> None:
     present = [v for v in node.inputs if v is not None]
     rank = len(flow.shape(node.outputs[0]))
     joined = attribute(node, "axis", 1) % rank
-    out: dict[int, Ids] = {}
-    for axis in range(rank):
-        if not any(axis in flow.of(v) for v in present):
-            continue
-        if axis == joined:
-            out[axis] = np.concatenate([_ids_or_rigid(node, flow, v, axis) for v in present])
-        elif (agreed := _agree(node, flow, present, axis)) is not None:
-            out[axis] = agreed
+    for value in present:
+        flow.spare(value, {joined})
+    carried = [set(flow.peek(v)) for v in present]
+    if any(axes != carried[0] for axes in carried):  # joints here that are single axes there
+        for value in present:
+            flow.spare(value, _apart(carried, rank))
+            flow.of(value)
+    out: dict[tuple[int, ...], Ids] = {}
+    for axes in sorted({axes for v in present for axes in flow.peek(v)}):
+        if axes == (joined,):
+            out[axes] = np.concatenate([_ids_or_rigid(node, flow, v, joined) for v in present])
+        elif (agreed := _agree(node, flow, present, axes)) is not None:
+            out[axes] = agreed
     flow.emit(node.outputs[0], out)
+
+
+def _apart(carried: list[set[tuple[int, ...]]], rank: int) -> set[int]:
+    """Axes on which some input has no structure at all."""
+    covered = [{axis for axes in held for axis in axes} for held in carried]
+    return {axis for axis in range(rank) if not all(axis in axes for axes in covered)}
 
 
 def _ids_or_rigid(node: ir.Node, flow: Flow, value: ir.Value, axis: int) -> Ids:
     """The value's slots along ``axis``; frozen new ones where it has no structure."""
-    ids = flow.of(value).get(axis)
+    ids = flow.peek(value).get((axis,))
     if ids is None:
         ids = flow.space.mint(flow.shape(value)[axis])
         flow.space.freeze(ids, f"{node.name}: {value.name!r} has no removable channels")
     return ids
 
 
-def _agree(node: ir.Node, flow: Flow, present: list[ir.Value], axis: int) -> Ids | None:
-    carried = [flow.of(v).get(axis) for v in present]
+def _agree(node: ir.Node, flow: Flow, present: list[ir.Value], axes: tuple[int, ...]) -> Ids | None:
+    carried = [flow.peek(v).get(axes) for v in present]
     first = next(ids for ids in carried if ids is not None)
     for ids in carried:
         if ids is None:
@@ -57,7 +68,8 @@ def _agree(node: ir.Node, flow: Flow, present: list[ir.Value], axis: int) -> Ids
 def split(node: ir.Node, flow: Flow) -> None:
     """Consecutive pieces along ``axis``; sizes given as constants are rewritten.
 
-    A split into equal parts without sizes stays one: a position leaves all parts or none.
+    Normalisation writes sizes wherever widths are known; a split that still has none is one into
+    equal parts, and a position leaves all of them or none.
     Spec: https://onnx.ai/onnx/operators/onnx__Split.html
     """
     x = node.inputs[0]
@@ -65,15 +77,16 @@ def split(node: ir.Node, flow: Flow) -> None:
         return
     rank = len(flow.shape(x))
     axis = attribute(node, "axis", 0) % rank
-    ids = flow.of(x).get(axis)
+    flow.spare(x, {axis})
+    ids = flow.peek(x).get((axis,))
     widths = [flow.shape(o)[axis] for o in node.outputs]
     pieces = [] if ids is None else [ids[a:b] for a, b in pairwise(accumulate(widths, initial=0))]
     if pieces and not _rewrite_sizes(node, flow, pieces):
         return
     for i, output in enumerate(node.outputs):
-        passed = dict(flow.of(x))
+        passed = flow.peek(x)
         if pieces:
-            passed[axis] = pieces[i]
+            passed[axis,] = pieces[i]
         flow.emit(output, passed)
 
 
@@ -107,7 +120,7 @@ def slice_(node: ir.Node, flow: Flow) -> None:
     Spec: https://onnx.ai/onnx/operators/onnx__Slice.html
     """
     x = node.inputs[0]
-    if x is None or not flow.of(x):
+    if x is None or not flow.peek(x):
         return
     shape = flow.shape(x)
     starts, ends = ints(node, "starts", 1), ints(node, "ends", 2)
@@ -116,19 +129,20 @@ def slice_(node: ir.Node, flow: Flow) -> None:
         flow.refuse(node, "its bounds are computed")
         return
     axes = [a % len(shape) for a in (axes or range(len(starts)))]
-    out = dict(flow.of(x))
+    flow.spare(x, [a for a in axes if flow.shape(node.outputs[0])[a] != shape[a]])
+    out = flow.peek(x)
     for index, axis in enumerate(axes):
-        if axis not in out:
+        if (axis,) not in out:
             continue
-        ids = out[axis]
+        ids = out[axis,]
         step = 1 if steps is None else steps[index]
         window = range(len(ids))[slice(starts[index], ends[index], step)]
         if step != 1:
             flow.refuse(node, "a slice with a step over the channels", ids)
-            del out[axis]
+            del out[axis,]
             continue
         _rewrite_bounds(node, flow, index, ids, window)
-        out[axis] = ids[window.start : window.stop]
+        out[axis,] = ids[window.start : window.stop]
     flow.emit(node.outputs[0], out)
 
 
@@ -191,15 +205,34 @@ def _padded(node: ir.Node, flow: Flow, ids: Ids, index: int, before: int, stride
 def gather(node: ir.Node, flow: Flow) -> None:
     """Rows of ``data`` along ``axis``, replaced by the axes of ``indices``.
 
+    A stored table of floats is an embedding: its other axes are widths that it makes.
     Spec: https://onnx.ai/onnx/operators/onnx__Gather.html
     """
     data, indices = node.inputs[0], node.inputs[1]
-    if data is None or indices is None or not flow.of(data):
+    if data is None or indices is None:
         return
     axis = attribute(node, "axis", 0) % len(flow.shape(data))
-    slots = flow.of(data)
-    if axis in slots:
-        flow.refuse(node, "it picks channels by index", slots[axis])
     grown = len(flow.shape(indices)) - 1
-    out = {a + (grown if a > axis else 0): ids for a, ids in slots.items() if a != axis}
+    if data.is_initializer() and is_float(data):
+        slots = _embedding(node, flow, axis)
+    else:
+        flow.spare(data, {axis})
+        slots = flow.peek(data)
+    if (axis,) in slots:
+        flow.refuse(node, "it picks channels by index", slots[axis,])
+    out = {
+        tuple(a + (grown if a > axis else 0) for a in axes): ids
+        for axes, ids in slots.items()
+        if axes != (axis,)
+    }
     flow.emit(node.outputs[0], out)
+
+
+def _embedding(node: ir.Node, flow: Flow, rows: int) -> dict[tuple[int, ...], Ids]:
+    made: dict[tuple[int, ...], Ids] = {}
+    for axis, size in enumerate(flow.input_shape(node, 0)):
+        if axis != rows and size > 1:
+            made[axis,] = flow.space.mint(size)
+            flow.bind(node, 0, axis, made[axis,])
+            flow.layers.append(Layer(node=node.name or "", coefficient=0.0, factors=(), produces=made[axis,]))
+    return made

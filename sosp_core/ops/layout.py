@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 import onnx_ir as ir
 
 from sosp_core.ir.view import attribute, constant
-from sosp_core.ops.flow import Flow, Place, SizeRule
+from sosp_core.ops.flow import Flow
+from sosp_core.ops.integers import follow_target
 from sosp_core.ops.slots import Ids
 from sosp_core.ops.table import rules
 
@@ -26,7 +26,12 @@ def transpose(node: ir.Node, flow: Flow) -> None:
         return
     rank = len(flow.shape(x))
     perm = list(attribute(node, "perm", range(rank)[::-1]))
-    flow.emit(node.outputs[0], {perm.index(axis): ids for axis, ids in flow.of(x).items()})
+    out: dict[tuple[int, ...], Ids] = {}
+    for axes, ids in flow.peek(x).items():
+        moved = [perm.index(axis) for axis in axes]
+        order = np.argsort(moved)
+        out[tuple(moved[k] for k in order)] = np.ascontiguousarray(ids.transpose(order))
+    flow.emit(node.outputs[0], out)
 
 
 @rules.register("Flatten", "Squeeze", "Unsqueeze")
@@ -47,36 +52,49 @@ def expand(node: ir.Node, flow: Flow) -> None:
     Spec: https://onnx.ai/onnx/operators/onnx__Expand.html
     """
     x, y = node.inputs[0], node.outputs[0]
-    if x is None or not flow.of(x):
+    if x is None or not flow.peek(x):
         return
-    grown = len(flow.shape(y)) - len(flow.shape(x))
-    out = {axis + grown: ids for axis, ids in flow.of(x).items()}
-    target = node.inputs[1]
-    for axis, ids in list(out.items()):
-        if len(ids) != flow.shape(y)[axis]:
+    before, after = flow.shape(x), flow.shape(y)
+    grown = len(after) - len(before)
+    stretched = {axis for axis, n in enumerate(before) if after[axis + grown] != n}
+    flow.spare(x, stretched)
+    out = {tuple(a + grown for a in axes): ids for axes, ids in flow.peek(x).items()}
+    for axis in stretched:
+        if (ids := out.pop((axis + grown,), None)) is not None:
             flow.refuse(node, "structure on a broadcast axis", ids)
-            del out[axis]
-        elif target is not None and not _follow_target(node, flow, axis, ids):
-            flow.refuse(node, "its target shape is computed", ids)
     flow.emit(y, out)
+    flow.later.append(lambda: follow_target(node, flow))
+
+
+@rules.register("Tile")
+def tile(node: ir.Node, flow: Flow) -> None:
+    """Copies one after the other: along a structured axis every slot occurs once in each.
+
+    Spec: https://onnx.ai/onnx/operators/onnx__Tile.html
+    """
+    x, repeats = node.inputs[0], constant(node.inputs[1])
+    if x is None or not flow.peek(x):
+        return
+    if repeats is None:
+        flow.refuse(node, "its repeats are computed")
+        return
+    out = {
+        axes: np.tile(ids, [int(repeats.ravel()[axis]) for axis in axes])
+        for axes, ids in flow.peek(x).items()
+    }
+    flow.emit(node.outputs[0], out)
 
 
 @rules.register("Reshape")
 def reshape(node: ir.Node, flow: Flow) -> None:
     """Same elements in row-major order under a new shape; constants of the target are rewritten.
 
-    Where one structured axis is split in several, structure goes on along the largest and is
-    united over the others: a channel shuffle keeps (groups, channels), removing position c of
-    every group.
+    Where one structured axis is split in several, they carry the structure jointly until a reader
+    decides: attention takes whole heads, a convolution channels, a shuffle puts them back.
     Spec: https://onnx.ai/onnx/operators/onnx__Reshape.html
     """
-    out = _reshaped(node, flow)
-    for axis, ids in list(out.items()):
-        if not _follow_target(node, flow, axis, ids):
-            flow.refuse(node, "its target shape is computed in a way that cannot be followed", ids)
-    for axis in set(range(len(flow.shape(node.outputs[0])))) - out.keys():
-        _hold(node, flow, axis)
-    flow.emit(node.outputs[0], out)
+    flow.emit(node.outputs[0], _reshaped(node, flow))
+    flow.later.append(lambda: follow_target(node, flow))
 
 
 @dataclass(frozen=True)
@@ -104,123 +122,59 @@ def _blocks(before: tuple[int, ...], after: tuple[int, ...]) -> Iterator[_Block]
         yield _Block(tuple(a[start_i:i]), tuple(b[start_j:j]))
 
 
-def _reshaped(node: ir.Node, flow: Flow) -> dict[int, Ids]:
+def _reshaped(node: ir.Node, flow: Flow) -> dict[tuple[int, ...], Ids]:
     x, y = node.inputs[0], node.outputs[0]
-    if x is None or not flow.of(x):
+    if x is None or not flow.peek(x):
         return {}
     before, after = flow.shape(x), flow.shape(y)
     if 0 in before:
         flow.refuse(node, "an empty tensor")
         return {}
-    slots = flow.of(x)
-    out: dict[int, Ids] = {}
-    for block in _blocks(before, after):
-        structured = [axis for axis in block.inside if axis in slots]
-        if len(structured) > 1:
-            flow.refuse(node, "it merges two structured axes", *(slots[a] for a in structured))
-        elif structured:
-            axis, ids = _through(flow, block, before, after, structured[0], slots[structured[0]])
-            out[axis] = ids
+    out: dict[tuple[int, ...], Ids] = {}
+    for joints, block in _linked(list(_blocks(before, after)), flow.peek(x)):
+        if len(joints) > 1:
+            flow.refuse(node, "it merges two structured axes", *joints.values())
+            continue
+        ((axes, ids),) = joints.items()
+        out |= _through(block, before, after, axes, ids)
     return out
 
 
-def _through(
-    flow: Flow, block: _Block, before: tuple[int, ...], after: tuple[int, ...], axis: int, ids: Ids
-) -> tuple[int, Ids]:
-    """Carry the ids of one input axis through a block: the output axis and its ids."""
-    inside = [before[a] for a in block.inside]
-    at = block.inside.index(axis)
-    joint = np.broadcast_to(ids.reshape([-1 if k == at else 1 for k in range(len(inside))]), inside)
-    joint = np.ascontiguousarray(joint).reshape([after[a] for a in block.outside])
-    widest = int(np.argmax(joint.shape))
-    return block.outside[widest], flow.unite_over(joint, widest)
-
-
-def _follow_target(node: ir.Node, flow: Flow, axis: int, ids: Ids) -> bool:
-    """Make the target shape's element ``axis`` follow the kept slots; False if it cannot."""
-    target = node.inputs[1]
-    source = None if target is None else _element(target, axis, node, 1)
-    if source is None:
-        return False
-    if isinstance(source, _FromShape):
-        carried = flow.of(source.value).get(source.axis)
-        return carried is not None and np.array_equal(carried, ids)
-    if source.number == -1:
-        return True
-    if source.number == 0 and not attribute(node, "allowzero", 0):
-        carried = flow.of(node.inputs[0]).get(axis)
-        return carried is not None and np.array_equal(carried, ids)
-    _tie(flow, source.place, ids)
-    return True
-
-
-def _tie(flow: Flow, place: Place, ids: Ids) -> None:
-    """Let an integer follow ``ids``; where several targets are computed from it, all fall together."""
-    for known in (rule.ids for rule in flow.sizes if rule.place == place):
-        flow.space.unite(known, ids)
-    flow.sizes.append(SizeRule(place=place, ids=ids))
-
-
-def _hold(node: ir.Node, flow: Flow, axis: int) -> None:
-    """Keep the integer behind a target's axis without structure, if other nodes compute from it too."""
-    target = node.inputs[1]
-    source = None if target is None else _element(target, axis, node, 1)
-    if isinstance(source, _Constant) and source.number > 0 and source.place.node != (node.name or ""):
-        fixed = flow.space.mint(source.number)
-        flow.space.freeze(fixed, f"{node.name}: its target shape is fixed")
-        _tie(flow, source.place, fixed)
-
-
-@dataclass(frozen=True)
-class _Constant:
-    number: int
-    place: Place
-
-
-@dataclass(frozen=True)
-class _FromShape:
-    value: ir.Value
-    axis: int
-
-
-def _element(value: ir.Value, index: int, user: ir.Node, position: int) -> _Constant | _FromShape | None:
-    """Trace one element of a computed shape back to a constant or to a dimension of a tensor."""
-    if (array := constant(value)) is not None:
-        place = Place(node=user.name or "", position=position, index=index)
-        return _Constant(int(np.atleast_1d(array).ravel()[index]), place)
-    node = value.producer()
-    if node is None or not node.inputs or node.inputs[0] is None:
-        return None
-    if node.op_type in ("Unsqueeze", "Squeeze", "Cast", "Identity", "Reshape"):
-        return _element(node.inputs[0], index, node, 0)
-    if node.op_type == "Shape":
-        return _FromShape(node.inputs[0], index + int(attribute(node, "start", 0)))
-    if node.op_type == "Gather":
-        picked = constant(node.inputs[1])
-        return None if picked is None else _gathered(node, int(np.atleast_1d(picked).ravel()[index]))
-    if node.op_type == "Slice":
-        starts = constant(node.inputs[1])
-        return (
-            None
-            if starts is None or starts.ravel()[0] < 0
-            else _gathered(node, int(starts.ravel()[0]) + index)
+def _linked(
+    blocks: list[_Block], slots: dict[tuple[int, ...], Ids]
+) -> Iterator[tuple[dict[tuple[int, ...], Ids], _Block]]:
+    """Blocks that share a joint as one, each with all that is structured in it."""
+    open_ = {axes: ids for axes, ids in slots.items() if any(set(axes) & set(b.inside) for b in blocks)}
+    while open_:
+        joints: dict[tuple[int, ...], Ids] = {}
+        reached: list[_Block] = []
+        wanted = set(next(iter(open_)))
+        while wanted:
+            near = [b for b in blocks if b not in reached and wanted & set(b.inside)]
+            reached += near
+            inside = {axis for b in reached for axis in b.inside}
+            touched = [axes for axes in open_ if inside & set(axes)]
+            joints |= {axes: open_.pop(axes) for axes in touched}
+            wanted = {axis for axes in touched for axis in axes} - inside
+        yield (
+            joints,
+            _Block(
+                tuple(sorted(axis for b in reached for axis in b.inside)),
+                tuple(sorted(axis for b in reached for axis in b.outside)),
+            ),
         )
-    if node.op_type == "Concat":
-        return _concatenated(node, index)
-    return None
 
 
-def _gathered(node: ir.Node, index: int) -> _Constant | _FromShape | None:
-    source = node.inputs[0]
-    return None if source is None or index < 0 else _element(source, index, node, 0)
-
-
-def _concatenated(node: ir.Node, index: int) -> _Constant | _FromShape | None:
-    for position, part in enumerate(node.inputs):
-        if part is None or part.shape is None or not part.shape.is_static():
-            return None
-        length = prod(int(d) for d in part.shape.numpy())
-        if index < length:
-            return _element(part, index, node, position)
-        index -= length
-    return None
+def _through(
+    block: _Block, before: tuple[int, ...], after: tuple[int, ...], axes: tuple[int, ...], ids: Ids
+) -> dict[tuple[int, ...], Ids]:
+    """Carry the ids of one joint through a block; axes along which they do not vary drop out."""
+    aligned = ids.reshape([before[a] if a in axes else 1 for a in block.inside])
+    joint = np.broadcast_to(aligned, [before[a] for a in block.inside])
+    joint = np.ascontiguousarray(joint).reshape([after[a] for a in block.outside])
+    outside = list(block.outside)
+    for k in reversed(range(len(outside))):
+        if len(outside) > 1 and bool((joint == joint.take([0], axis=k)).all()):
+            joint = joint.take(0, axis=k)
+            del outside[k]
+    return {tuple(outside): joint}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from sosp_core.ir.view import attribute
-from sosp_core.ops.flow import Flow
+from sosp_core.ops.flow import Flow, Place, SizeRule
 from sosp_core.ops.table import rules
 
 
@@ -15,7 +15,11 @@ def per_channel(node: ir.Node, flow: Flow) -> None:
 
     Spec: https://onnx.ai/onnx/operators/onnx__BatchNormalization.html
     """
-    ids = flow.of(node.inputs[0]).get(1)
+    x = node.inputs[0]
+    if x is None:
+        return
+    flow.spare(x, range(2, len(flow.shape(x))))
+    ids = flow.of(x).get(1)
     if ids is not None:
         for position, value in enumerate(node.inputs[1:], start=1):
             if value is None or not value.is_initializer():
@@ -23,7 +27,7 @@ def per_channel(node: ir.Node, flow: Flow) -> None:
                 return
             flow.bind(node, position, 0, ids)
     # Statistics of each instance run over the later axes; stored ones (BatchNormalization) do not.
-    over = {a for a in flow.of(node.inputs[0]) if a > 1} if node.op_type.startswith("Inst") else set()
+    over = {a for a in flow.of(x) if a > 1} if node.op_type.startswith("Inst") else set()
     _across(node, flow, over, "it normalises over the channels")
 
 
@@ -54,7 +58,31 @@ def layer_normalization(node: ir.Node, flow: Flow) -> None:
     _across(node, flow, over, "it normalises over the channels")
 
 
-@rules.register("GroupNormalization", "LRN", "LpNormalization", "MeanVarianceNormalization")
+@rules.register("GroupNormalization")
+def group_normalization(node: ir.Node, flow: Flow) -> None:
+    """Statistics over the channels of a group: whole groups go, and the others do not notice.
+
+    Scale and bias have one entry for each channel, before opset 21 one for each group.
+    Spec: https://onnx.ai/onnx/operators/onnx__GroupNormalization.html
+    """
+    x = node.inputs[0]
+    if x is None:
+        return
+    flow.spare(x, range(2, len(flow.shape(x))))
+    ids, count = flow.of(x).get(1), attribute(node, "num_groups", 1)
+    over = {axis for axis in flow.of(x) if axis > 1}
+    if ids is not None:
+        groups = flow.unite_over(ids.reshape(count, -1), axis=0)
+        for position, value in enumerate(node.inputs[1:], start=1):
+            if value is None or not value.is_initializer():
+                flow.refuse(node, "its parameters are computed, not stored")
+                return
+            flow.bind(node, position, 0, groups if flow.shape(value) == (count,) else ids)
+        flow.sizes.append(SizeRule(place=Place(node=node.name or "", name="num_groups"), ids=groups))
+    _across(node, flow, over, "it normalises over the channels")
+
+
+@rules.register("LRN", "LpNormalization", "MeanVarianceNormalization")
 def across_channels(node: ir.Node, flow: Flow) -> None:
     """Statistics over several channels: removing one changes the others."""
     if node.inputs[0] is None:
@@ -63,7 +91,9 @@ def across_channels(node: ir.Node, flow: Flow) -> None:
 
 
 def _across(node: ir.Node, flow: Flow, axes: set[int], reason: str) -> None:
-    slots = flow.of(node.inputs[0])
-    for axis in axes & slots.keys():
-        flow.refuse(node, reason, slots[axis])
+    flow.spare(node.inputs[0], axes)
+    slots = flow.peek(node.inputs[0])
+    for axis in axes:
+        if (axis,) in slots:
+            flow.refuse(node, reason, slots[axis,])
     flow.emit(node.outputs[0], slots)

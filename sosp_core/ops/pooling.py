@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
 
-from sosp_core.ir.view import attribute, constant
-from sosp_core.ops.flow import Flow, Place, SizeRule
+from sosp_core.ir.view import attribute
+from sosp_core.ops.flow import Flow
+from sosp_core.ops.integers import follow_target
 from sosp_core.ops.table import rules
 
 
@@ -16,7 +16,11 @@ def pool(node: ir.Node, flow: Flow) -> None:
 
     Spec: https://onnx.ai/onnx/operators/onnx__MaxPool.html
     """
-    slots = flow.of(node.inputs[0])
+    x = node.inputs[0]
+    if x is None:
+        return
+    flow.spare(x, range(2, len(flow.shape(x))))
+    slots = flow.of(x)
     spatial = [ids for axis, ids in slots.items() if axis > 1]
     if spatial:
         flow.refuse(node, "structure on a spatial axis", *spatial)
@@ -34,18 +38,12 @@ def resize(node: ir.Node, flow: Flow) -> None:
     x, y = node.inputs[0], node.outputs[0]
     if x is None:
         return
-    sizes = node.inputs[3] if len(node.inputs) > 3 else None
-    axes = attribute(node, "axes")
+    axes = list(attribute(node, "axes", range(len(flow.shape(x)))))
+    resized = {a for a, n in enumerate(flow.shape(x)) if flow.shape(y)[a] != n}
+    flow.spare(x, resized)
     for axis, ids in flow.of(x).items():
-        if flow.shape(x)[axis] != flow.shape(y)[axis]:
+        if axis in resized:
             flow.refuse(node, "structure on a resized axis", ids)
-        if sizes is None or (axes is not None and axis not in axes):
-            continue
-        if constant(sizes) is None:
-            flow.refuse(node, "its target size is computed", ids)
-        else:
-            index = axis if axes is None else list(axes).index(axis)
-            flow.sizes.append(
-                SizeRule(place=Place(node=node.name or "", position=3, index=index), ids=np.asarray(ids))
-            )
     flow.emit(y, flow.of(x))
+    if len(node.inputs) > 3 and node.inputs[3] is not None:
+        flow.later.append(lambda: follow_target(node, flow, 3, axes))

@@ -30,12 +30,12 @@ def reduce(node: ir.Node, flow: Flow) -> None:
         return
     if not axes:
         if attribute(node, "noop_with_empty_axes", 0):
-            flow.emit(node.outputs[0], flow.of(x))
+            flow.emit(node.outputs[0], flow.peek(x))
             return
         axes = list(range(rank))
     reduced = {axis % rank for axis in axes}
     _consume(node, flow, x, reduced)
-    flow.emit(node.outputs[0], _remaining(flow.of(x), reduced, bool(attribute(node, "keepdims", 1))))
+    flow.emit(node.outputs[0], _remaining(flow.peek(x), reduced, bool(attribute(node, "keepdims", 1))))
 
 
 @rules.register("ArgMax", "ArgMin")
@@ -45,21 +45,27 @@ def arg_extremum(node: ir.Node, flow: Flow) -> None:
     if x is None:
         return
     axis = attribute(node, "axis", 0) % len(flow.shape(x))
-    if axis in flow.of(x):
-        flow.refuse(node, "its result is a position along the channels", flow.of(x)[axis])
-    flow.emit(node.outputs[0], _remaining(flow.of(x), {axis}, bool(attribute(node, "keepdims", 1))))
+    flow.spare(x, {axis})
+    if (axis,) in flow.peek(x):
+        flow.refuse(node, "its result is a position along the channels", flow.peek(x)[axis,])
+    flow.emit(node.outputs[0], _remaining(flow.peek(x), {axis}, bool(attribute(node, "keepdims", 1))))
 
 
 def _consume(node: ir.Node, flow: Flow, x: ir.Value, reduced: set[int]) -> None:
-    for axis in sorted(reduced & flow.of(x).keys()):
+    flow.spare(x, reduced)
+    for axis in sorted(reduced):
+        if (axis,) not in flow.peek(x):
+            continue
         if node.op_type in SUMS:
             flow.read(node, 0, axis)
         else:
-            flow.refuse(node, f"{node.op_type} over the channels", flow.of(x)[axis])
+            flow.refuse(node, f"{node.op_type} over the channels", flow.peek(x)[axis,])
 
 
-def _remaining(slots: dict[int, Ids], reduced: set[int], keepdims: bool) -> dict[int, Ids]:
-    kept = {axis: ids for axis, ids in slots.items() if axis not in reduced}
+def _remaining(
+    slots: dict[tuple[int, ...], Ids], reduced: set[int], keepdims: bool
+) -> dict[tuple[int, ...], Ids]:
+    kept = {axes: ids for axes, ids in slots.items() if not reduced & set(axes)}
     if keepdims:
         return kept
-    return {axis - sum(r < axis for r in reduced): ids for axis, ids in kept.items()}
+    return {tuple(a - sum(r < a for r in reduced) for a in axes): ids for axes, ids in kept.items()}

@@ -13,8 +13,9 @@ import numpy as np
 import onnx_ir as ir
 
 import sosp_core.ops  # noqa: F401  (fills the rule table)
-from sosp_core.ir.view import opset
+from sosp_core.ir.view import opset, values
 from sosp_core.ops.flow import Flow
+from sosp_core.ops.integers import freeze_escapes
 from sosp_core.ops.slots import Ids
 from sosp_core.ops.table import rules
 from sosp_core.runtime.observe import Shapes
@@ -41,6 +42,8 @@ def discover(model: ir.Model, shapes: Shapes, protect: Sequence[str] = ()) -> St
     flow = Flow(opset=opset(model), shapes=shapes)
     for node in model.graph:
         _follow(node, flow)
+    flow.finish(list(values(model.graph)))
+    freeze_escapes(model.graph, flow)
     _freeze_outputs(model, flow)
     _freeze_unbound_uses(model, flow)
     _freeze_protected(model, flow, protect)

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from sosp_core.runtime.observe import Shapes
-from sosp_core.structures.structures import STAYS, Alive, Members, Structures
+from sosp_core.structures.structures import STAYS, Alive, Gate, Members, Structures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +65,8 @@ def gate_model(model: ir.Model, structures: Structures, shapes: Shapes) -> Gated
     gated = model.clone()
     nodes = {node.name: node for node in gated.graph}
     inserted: dict[str, InsertedGate] = {}
+    stored = set(gated.graph.initializers)
     for number, gate in enumerate(structures.gates):
-        readers = [(nodes[name], position) for name, position in gate.readers]
-        source = readers[0][0].inputs[readers[0][1]]
-        if source is None:  # a reader's input exists, or it would not have been noted
-            continue
         name = f"sosp.gate.{number}"
         # [n, 1, ...]: broadcasting aligns from the right, so the batch axis needs no mention.
         trailing = len(shapes.shape[gate.value]) - gate.axis - 1
@@ -78,18 +75,38 @@ def gate_model(model: ir.Model, structures: Structures, shapes: Shapes) -> Gated
         value.type = ir.TensorType(ir.DataType.from_numpy(ones.dtype))
         value.shape = ir.Shape(ones.shape)
         gated.graph.register_initializer(value)
-        product = ir.node("Mul", [source, value], name=f"{name}.mul")
-        product.outputs[0].name = f"{name}.out"
-        product.outputs[0].type, product.outputs[0].shape = source.type, source.shape
-        gated.graph.insert_before(_first(gated.graph, [n for n, _ in readers]), product)
-        for node, position in readers:
-            node.replace_input_with(position, product.outputs[0])
+        for part, readers in enumerate(_by_source(nodes, gate)):
+            _multiply(gated.graph, readers, value, name if part == 0 else f"{name}.{part}")
         inserted[name] = InsertedGate(
             members=gate.members,
             axis=gate.axis,
-            per_sample=gate.axis > 0 and shapes.shape[gate.value][0] == shapes.batch,
+            per_sample=gate.axis > 0
+            and gate.value not in stored
+            and shapes.shape[gate.value][0] == shapes.batch,
         )
     return GatedModel(model=gated, gates=inserted)
+
+
+def _by_source(nodes: Mapping[str | None, ir.Node], gate: Gate) -> list[list[tuple[ir.Node, int]]]:
+    """Readers that see the same tensor now: an input may have got a gate along another axis before."""
+    found: dict[str, list[tuple[ir.Node, int]]] = {}
+    for name, position in gate.readers:
+        source = nodes[name].inputs[position]
+        if source is not None:  # a reader's input exists, or it would not have been noted
+            found.setdefault(source.name or "", []).append((nodes[name], position))
+    return list(found.values())
+
+
+def _multiply(graph: ir.Graph, readers: list[tuple[ir.Node, int]], gate: ir.Value, name: str) -> None:
+    """Let the readers, which share a source, read its product with the gate."""
+    source = readers[0][0].inputs[readers[0][1]]
+    product = ir.node("Mul", [source, gate], name=f"{name}.mul")
+    product.outputs[0].name = f"{name}.out"
+    if source is not None:
+        product.outputs[0].type, product.outputs[0].shape = source.type, source.shape
+    graph.insert_before(_first(graph, [n for n, _ in readers]), product)
+    for node, position in readers:
+        node.replace_input_with(position, product.outputs[0])
 
 
 def _first(graph: ir.Graph, nodes: list[ir.Node]) -> ir.Node:

@@ -39,6 +39,27 @@ def shapes_in(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str,
     return found | {t.name: tuple(t.dims) for t in model.graph.initializer}
 
 
+def _attention(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
+    """Each query of each head with each key, and each weight with each value."""
+    q, k, v = (shapes[name] for name in node.input[:3])
+    if len(q) == 4:
+        return prod(q[:3]) * k[2] * (q[3] + v[3])
+    heads = {a.name: a.i for a in node.attribute}
+    per_head = q[2] // heads["q_num_heads"] + v[2] // heads["kv_num_heads"]
+    return q[0] * q[1] * k[1] * heads["q_num_heads"] * per_head
+
+
+def _summed(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
+    """Sizes of the letters of an Einsum that its result does not have."""
+    given, _, result = node.attribute[0].s.decode().replace(" ", "").partition("->")
+    size: dict[str, int] = {}
+    for term, name in zip(given.split(","), node.input, strict=True):
+        head, _, tail = term.partition("...")
+        size |= dict(zip(head, shapes[name], strict=False))
+        size |= dict(zip(reversed(tail), reversed(shapes[name]), strict=False))
+    return prod(n for letter, n in size.items() if letter not in result)
+
+
 def multiply_accumulates(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> float:
     """Of convolutions and matrix products, for one sample: outputs times what each sums over."""
     shapes = shapes_in(model, feeds)
@@ -53,4 +74,11 @@ def multiply_accumulates(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -
         elif node.op_type == "Gemm":
             across = next((a.i for a in node.attribute if a.name == "transA"), 0)
             total += prod(shapes[node.output[0]]) * shapes[node.input[0]][0 if across else 1]
+        elif node.op_type in ("LSTM", "GRU", "RNN"):  # W [directions, gates · hidden, in], R alike
+            steps = prod(shapes[node.input[0]][:2])
+            total += steps * (prod(shapes[node.input[1]]) + prod(shapes[node.input[2]]))
+        elif node.op_type == "Attention":
+            total += _attention(node, shapes)
+        elif node.op_type == "Einsum" and len(node.input) > 1:
+            total += prod(shapes[node.output[0]]) * _summed(node, shapes)
     return total / len(next(iter(feeds.values())))

@@ -377,10 +377,9 @@ GRAPHS = (
         { p = Conv(x, w0)  n = InstanceNormalization(p, g, b)  r = Relu(n)  y = Conv(r, w2) }""",
     ),
     Graph(
-        name="group_norm_as_instance_norm_stays",
+        name="group_norm_as_instance_norm_loses_whole_groups",
         # Exporters write GroupNorm(2, 8) this way: statistics run over four channels each.
-        groups=(3,),
-        refusals=("normalises over",),
+        groups=(2, 3),
         text="""(float[N,3,4,4] x) => (float[N,2,4,4] y)
         <float[8,3,1,1] w0, float[2] g = {1.0, 1.0}, float[2] b = {0.0, 0.0}, float[8,1,1] gamma,
          float[8,1,1] beta, float[3,8,1,1] w1, float[2,3,1,1] w2,
@@ -453,10 +452,9 @@ GRAPHS = (
         { p = Conv(x, w0)  r = Relu(p)  y = Conv(r, w1) }""",
     ),
     Graph(
-        name="wide_spatial_reshape_keeps_the_image",
+        name="wide_spatial_reshape_loses_channels",
         # A decoder's [N, 72] as [N, 2, 6, 6]: pixels are wider than channels, yet only channels may go.
-        groups=(3,),
-        refusals=("spatial",),
+        groups=(2, 3),
         text="""(float[N,4] x) => (float[N,2,6,6] y)
         <float[4,72] w0, float[72] b0, float[3,2,3,3] w1, float[2,3,1,1] w2, int64[4] image = {-1, 2, 6, 6}>
         { a = Gemm(x, w0, b0)  r = Relu(a)  i = Reshape(r, image)  c = Conv<pads=[1,1,1,1]>(i, w1)
@@ -472,8 +470,8 @@ GRAPHS = (
     ),
     Graph(
         name="attention",
-        # Whole dimensions of a head go in every head; queries with keys, values with their reader.
-        groups=(3, 3),
+        # Whole heads go: of queries, keys and values together.
+        groups=(2,),
         text="""(float[N,5,4] x) => (float[N,5,4] y)
         <float[4,6] wq, float[4,6] wk, float[4,6] wv, float[6,4] wo,
          int64[4] heads = {0, 0, 2, 3}, int64[3] flat = {0, 0, 6}, float scale = {0.577}>
@@ -483,6 +481,209 @@ GRAPHS = (
           vt = Transpose<perm=[0,2,1,3]>(vr)
           s = MatMul(qt, kt)  z = Mul(s, scale)  p = Softmax<axis=-1>(z)  o = MatMul(p, vt)
           ot = Transpose<perm=[0,2,1,3]>(o)  f = Reshape(ot, flat)  y = MatMul(f, wo) }""",
+    ),
+    Graph(
+        name="attention_of_heads_in_a_fused_matrix",
+        # [B, N, 3, heads, size]: a head of queries goes with that of keys and values.
+        groups=(2,),
+        text="""(float[N,5,4] x) => (float[N,5,4] y)
+        <float[4,18] w, float[18] b, float[6,4] wo, int64[5] apart = {0, 5, 3, 2, 3},
+         int64[3] flat = {0, 0, 6}, int64 zero = {0}, int64 one = {1}, int64 two = {2}>
+        { j = MatMul(x, w)  a = Add(j, b)  r = Reshape(a, apart)  t = Transpose<perm=[2,0,3,1,4]>(r)
+          q = Gather(t, zero)  k = Gather(t, one)  v = Gather(t, two)  kt = Transpose<perm=[0,1,3,2]>(k)
+          s = MatMul(q, kt)  p = Softmax<axis=-1>(s)  o = MatMul(p, v)  ot = Transpose<perm=[0,2,1,3]>(o)
+          f = Reshape(ot, flat)  y = MatMul(f, wo) }""",
+    ),
+    Graph(
+        name="attention_with_repeated_keys",
+        # Two heads of keys serve four of queries.
+        groups=(2,),
+        text="""(float[N,5,4] x) => (float[N,5,4] y)
+        <float[4,12] wq, float[4,6] wk, float[4,6] wv, float[12,4] wo, int64[4] four = {0, 0, 4, 3},
+         int64[5] pair = {0, 0, 2, 1, 3}, int64[5] twice = {1, 1, 1, 2, 1}, int64[4] all = {0, 5, 4, 3},
+         int64[3] flat = {0, 0, 12}>
+        { q = MatMul(x, wq)  k = MatMul(x, wk)  v = MatMul(x, wv)
+          qr = Reshape(q, four)  kr = Reshape(k, pair)  vr = Reshape(v, pair)
+          ke = Tile(kr, twice)  ve = Tile(vr, twice)  kf = Reshape(ke, all)  vf = Reshape(ve, all)
+          qt = Transpose<perm=[0,2,1,3]>(qr)  kt = Transpose<perm=[0,2,3,1]>(kf)
+          vt = Transpose<perm=[0,2,1,3]>(vf)  s = MatMul(qt, kt)  p = Softmax<axis=-1>(s)
+          o = MatMul(p, vt)  ot = Transpose<perm=[0,2,1,3]>(o)  f = Reshape(ot, flat)  y = MatMul(f, wo) }""",
+    ),
+    Graph(
+        name="attention_operator_with_grouped_queries",
+        opset=23,
+        groups=(2,),
+        text="""(float[N,5,4] x) => (float[N,5,4] y)
+        <float[4,12] wq, float[4,6] wk, float[4,10] wv, float[20,4] wo, float[4,5,5] bias>
+        { q = MatMul(x, wq)  k = MatMul(x, wk)  v = MatMul(x, wv)
+          a = Attention<q_num_heads=4, kv_num_heads=2>(q, k, v, bias)  y = MatMul(a, wo) }""",
+    ),
+    Graph(
+        name="attention_operator_with_rotary_positions",
+        opset=23,
+        groups=(3,),
+        text="""(float[N,5,4] x) => (float[N,5,4] y)
+        <float[4,12] wq, float[4,12] wk, float[4,12] wv, float[12,4] wo,
+         int64[4] heads = {0, 0, 3, 4}, int64[3] flat = {0, 0, 12}, float[5,2] c, float[5,2] n,
+         int64[1] zero = {0}, int64[1] one = {1}, int64[2] rest = {5, 2}>
+        { s = Shape(x)  b = Slice(s, zero, one)  t = Concat<axis=0>(b, rest)
+          cc = Expand(c, t)  ss = Expand(n, t)
+          q = MatMul(x, wq)  k = MatMul(x, wk)  v = MatMul(x, wv)
+          qp = RotaryEmbedding<num_heads=3>(q, cc, ss)  qr = Reshape(qp, heads)  kr = Reshape(k, heads)
+          vr = Reshape(v, heads)  qt = Transpose<perm=[0,2,1,3]>(qr)  kt = Transpose<perm=[0,2,1,3]>(kr)
+          vt = Transpose<perm=[0,2,1,3]>(vr)  kp = RotaryEmbedding(kt, cc, ss)
+          a = Attention<is_causal=1>(qt, kp, vt)  at = Transpose<perm=[0,2,1,3]>(a)  f = Reshape(at, flat)
+          y = MatMul(f, wo) }""",
+    ),
+    Graph(
+        name="attention_operator_on_its_input_stays",
+        opset=23,
+        groups=(),
+        refusals=("not all of queries, keys and values",),
+        text="""(float[N,5,6] x) => (float[N,5,4] y) <float[6,6] wq, float[6,4] wo>
+        { q = MatMul(x, wq)  a = Attention<q_num_heads=2, kv_num_heads=2>(q, x, x)  y = MatMul(a, wo) }""",
+    ),
+    Graph(
+        name="width_used_as_a_number_stays_that_number",
+        # The scores are divided by the root of a width that is known ahead: slim or not, of six.
+        groups=(6, 4),
+        text="""(float[N,5,4] x) => (float[N,5,3] y)
+        <float[4,6] wq, float[4,6] wk, float[4,4] wv, float[4,3] wo, int64 two = {2}>
+        { q = MatMul(x, wq)  k = MatMul(x, wk)  v = MatMul(x, wv)  sh = Shape(q)  d = Gather(sh, two)
+          e = Cast<to=1>(d)  f = Sqrt(e)  kt = Transpose<perm=[0,2,1]>(k)  s = MatMul(q, kt)  z = Div(s, f)
+          p = Softmax<axis=-1>(z)  o = MatMul(p, v)  y = MatMul(o, wo) }""",
+    ),
+    Graph(
+        name="number_of_elements_used_stays",
+        groups=(),
+        refusals=("a width is used as a number",),
+        text="""(float[N,5] x) => (float[N,3] y) <float[5,4] w0, float[4,3] w1>
+        { a = MatMul(x, w0)  n = Size(a)  f = Cast<to=1>(n)  b = Div(a, f)  y = MatMul(b, w1) }""",
+    ),
+    Graph(
+        name="two_gates_on_one_input",
+        # The sum reads along both axes, the product along one of them.
+        groups=(4, 6),
+        text="""(float[N,5,3] x) => (float[N,1,1] s, float[N,2,2] y)
+        <float[3,4] w0, float[5,6] w1, float[6,2] w2, float[4,2] w3, int64[2] both = {1, 2}>
+        { a = MatMul(x, w0)  r = Relu(a)  t = Transpose<perm=[0,2,1]>(r)  b = MatMul(t, w1)  c = Tanh(b)
+          s = ReduceSum(c, both)  d = MatMul(c, w2)  e = Transpose<perm=[0,2,1]>(d)  y = MatMul(e, w3) }""",
+    ),
+    Graph(
+        name="gram_matrix",
+        # The product of a tensor with its own transpose has one structure on two axes.
+        groups=(4, 6),
+        text="""(float[N,5,3] x) => (float[N,1,1] y)
+        <float[3,4] w0, float[5,6] w1, int64[2] both = {1, 2}>
+        { a = MatMul(x, w0)  r = Relu(a)  t = Transpose<perm=[0,2,1]>(r)  b = MatMul(t, w1)  c = Tanh(b)
+          u = Transpose<perm=[0,2,1]>(c)  g = MatMul(c, u)  h = Exp(g)  y = ReduceSum(h, both) }""",
+    ),
+    Graph(
+        name="einsum_of_weights_and_of_heads",
+        # Heads have a letter of their own, and so have their sizes: all can shrink by themselves.
+        groups=(2, 3, 6, 5),
+        text="""(float[N,5,4] x) => (float[N,5,3] y)
+        <float[4,2,3] wq, float[4,2,3] wk, float[4,2,6] wv, float[2,6,5] wo, float[5,3] w>
+        { q = Einsum<equation="btc,chd->bthd">(x, wq)  k = Einsum<equation="btc, chd -> bthd">(x, wk)
+          v = Einsum<equation="btc,chd->bhtd">(x, wv)  s = Einsum<equation="bqhd,bkhd->bhqk">(q, k)
+          p = Softmax<axis=-1>(s)  o = Einsum<equation="bhqk,bhkd->bqhd">(p, v)
+          m = Einsum<equation="bqhd,hde->bqe">(o, wo)  r = Relu(m)
+          y = Einsum<equation="bqe,ef->bqf">(r, w) }""",
+    ),
+    Graph(
+        name="einsum_with_an_ellipsis",
+        groups=(6, 7),
+        text="""(float[N,5,4] x) => (float[N,5,3] y) <float[4,6] w0, float[6,7] w1, float[7,3] w2>
+        { a = MatMul(x, w0)  b = Einsum<equation="...c,cd->...d">(a, w1)  r = Relu(b)
+          y = Einsum<equation="b...c,cd->b...d">(r, w2) }""",
+    ),
+    Graph(
+        name="einsum_along_a_diagonal_stays",
+        groups=(),
+        refusals=("an equation that is not followed",),
+        text="""(float[N,5,4] x) => (float[N,5] y) <float[4,5] w0>
+        { a = MatMul(x, w0)  y = Einsum<equation="bii->bi">(a) }""",
+    ),
+    Graph(
+        name="embedded_words",
+        groups=(6, 5),
+        text="""(int64[N,7] words) => (float[N,7,3] y) <float[9,6] table, float[6,5] w1, float[5,3] w2>
+        { e = Gather(table, words)  t = Tanh(e)  a = MatMul(t, w1)  r = Relu(a)  y = MatMul(r, w2) }""",
+    ),
+    Graph(
+        name="lstm_in_both_directions",
+        # One hidden size for both directions, read back to front and as last states.
+        groups=(4, 5),
+        text="""(float[N,7,3] x) => (float[7,N,2] y, float[2,N,2] z)
+        <float[3,4] w0, float[2,20,4] w, float[2,20,5] r, float[2,40] b, float[2,15] p, float[10,2] w1,
+         float[5,2] w2, int64[3] flat = {0, 0, 10}>
+        { u = Transpose<perm=[1,0,2]>(x)  e = MatMul(u, w0)
+          a, h, c = LSTM<direction="bidirectional", hidden_size=5>(e, w, r, b, , , , p)
+          t = Transpose<perm=[0,2,1,3]>(a)  f = Reshape(t, flat)  y = MatMul(f, w1)
+          s = Add(h, c)  z = MatMul(s, w2) }""",
+    ),
+    Graph(
+        name="gru_with_stored_initial_state",
+        groups=(5,),
+        text="""(float[3,3,3] x) => (float[3,3,2] y)
+        <float[1,15,3] w, float[1,15,5] r, float[1,30] b, float[1,3,5] start, float[5,2] w1,
+         int64[1] one = {1}>
+        { a, h = GRU<hidden_size=5, linear_before_reset=1>(x, w, r, b, , start)  s = Squeeze(a, one)
+          y = MatMul(s, w1) }""",
+    ),
+    Graph(
+        name="recurrent_layers_in_a_row",
+        groups=(6, 5),
+        text="""(float[N,7,3] x) => (float[7,N,2] y)
+        <float[1,6,3] w, float[1,6,6] r, float[1,15,6] v, float[1,15,5] s, float[5,2] w1, int64[1] one = {1}>
+        { u = Transpose<perm=[1,0,2]>(x)  a = RNN<hidden_size=6>(u, w, r)  b = Squeeze(a, one)
+          c = GRU<hidden_size=5>(b, v, s)
+          d = Squeeze(c, one)  y = MatMul(d, w1) }""",
+    ),
+    Graph(
+        name="recurrent_state_from_outside_stays",
+        groups=(),
+        refusals=("a weight or initial state is computed",),
+        text="""(float[N,7,3] x, float[N,1,5] start) => (float[7,N,2] y)
+        <float[1,5,3] w, float[1,5,5] r, float[5,2] w1, float[3,3] w0, int64[1] one = {1}>
+        { u = Transpose<perm=[1,0,2]>(x)  e = MatMul(u, w0)  v = Transpose<perm=[1,0,2]>(start)
+          a, h = RNN<hidden_size=5>(e, w, r, , , v)  s = Squeeze(a, one)
+          y = MatMul(s, w1) }""",
+    ),
+    Graph(
+        name="group_normalization_loses_whole_groups",
+        opset=21,
+        groups=(3, 2),
+        text="""(float[N,3,4,4] x) => (float[N,2,4,4] y)
+        <float[6,3,1,1] w0, float[6] g, float[6] b, float[8,6,1,1] w1, float[8] h, float[8] c,
+         float[2,8,1,1] w2>
+        { p = Conv(x, w0)  n = GroupNormalization<num_groups=3>(p, g, b)  r = Relu(n)  q = Conv(r, w1)
+          m = GroupNormalization<num_groups=2>(q, h, c)  y = Conv(m, w2) }""",
+    ),
+    Graph(
+        name="resize_to_computed_sizes",
+        groups=(4,),
+        text="""(float[N,3,4,4] x) => (float[N,2,8,8] y)
+        <float[4,3,1,1] w0, float[2,4,1,1] w2, int64[1] zero = {0}, int64[1] two = {2},
+         int64[2] size = {8, 8}>
+        { p = Conv(x, w0)  r = Relu(p)  s = Shape(r)  h = Slice(s, zero, two)  t = Concat<axis=0>(h, size)
+          u = Resize<mode="nearest">(r, , , t)  y = Conv(u, w2) }""",
+    ),
+    Graph(
+        name="heads_counted_from_a_width",
+        # The batch is merged with the heads, and the number of both computed.
+        groups=(3,),
+        text="""(float[N,5,4] x) => (float[N,5,4] y)
+        <float[4,6] wq, float[4,6] wk, float[4,6] wv, float[6,4] wo, int64[1] zero = {0}, int64[1] one = {1},
+         int64[1] heads = {3}, int64[1] size = {2}, int64[1] five = {5}, int64[1] minus = {-1},
+         int64[4] apart = {-1, 3, 5, 2}, int64[3] flat = {0, 0, 6}>
+        { s = Shape(x)  n = Slice(s, zero, one)  m = Mul(n, heads)  t = Concat<axis=0>(five, m, size)
+          q = MatMul(x, wq)  k = MatMul(x, wk)  v = MatMul(x, wv)
+          qb = Transpose<perm=[1,0,2]>(q)  kb = Transpose<perm=[1,0,2]>(k)  vb = Transpose<perm=[1,0,2]>(v)
+          qr = Reshape(qb, t)  kr = Reshape(kb, t)  vr = Reshape(vb, t)
+          qt = Transpose<perm=[1,0,2]>(qr)  kt = Transpose<perm=[1,2,0]>(kr)  vt = Transpose<perm=[1,0,2]>(vr)
+          z = MatMul(qt, kt)  p = Softmax<axis=-1>(z)  o = MatMul(p, vt)  r = Reshape(o, apart)
+          ot = Transpose<perm=[0,2,1,3]>(r)  f = Reshape(ot, flat)  y = MatMul(f, wo) }""",
     ),
     Graph(
         name="sum_over_channels",

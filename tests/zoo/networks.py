@@ -17,9 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.zoo import blocks, recurrent, transformers
 from tests.zoo.built import Built, prepare
 
 INPUT, OUTPUT = "images", "scores"
+NORM, LAYER_NORM, CLASS_TOKEN = "over the channels", "it normalises over the channels", "one of its inputs"
+IMAGES, TOKENS, STEPS = torch.zeros(2, 3, 16, 16), torch.zeros(2, 6, dtype=torch.int64), torch.zeros(2, 5, 3)
 
 
 def conv_bn(c_in: int, c_out: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -230,18 +233,20 @@ class Family:
 
     Attributes:
         groups: Sizes of the groups, smallest first.
-        current: The same for the current exporter, where it differs: it writes ``chunk`` as a
-            Split without sizes, whose parts can only shrink together.
-        refusals: In the classic exporter's file; the current one's has none.
-        opset: For the classic exporter; the current one has its own.
+        current: The same for the current exporter, where it differs.
+        stays: What keeps its width: each is part of some refusal, and each refusal has one of them.
+        opset: For the classic exporter; the current one has its own, unless ``current_opset`` says.
+        sample: What the exporters trace with.
     """
 
     name: str
     make: Callable[[], nn.Module]
     groups: tuple[int, ...]
     current: tuple[int, ...] | None = None
-    refusals: int = 0
+    stays: tuple[str, ...] = ()
     opset: int = 17
+    current_opset: int | None = None
+    sample: Tensor = IMAGES
 
 
 FAMILIES = (
@@ -251,13 +256,49 @@ FAMILIES = (
     Family(name="mobilenet_v2", make=MobileNetV2, groups=(4, 6, 8), opset=12),
     Family(name="mobilenet_v3", make=mobilenet_v3, groups=(3, 3, 4, 5, 6, 6, 8), opset=14),
     Family(name="efficientnet", make=efficientnet, groups=(3, 4, 6, 8)),
-    # The classic exporter computes ``c // 2`` at run time, once for each Reshape of the shuffle.
-    Family(name="shufflenet_v2", make=ShuffleNetV2, groups=(4, 4, 5), refusals=2, opset=15),
+    Family(name="shufflenet_v2", make=ShuffleNetV2, groups=(4, 4, 4, 5), opset=15),
     Family(name="densenet", make=DenseNet, groups=(3, 3, 3, 4, 6), opset=16),
     Family(name="inception", make=Inception, groups=(2, 3, 3, 4, 4), opset=10),
     Family(name="squeezenet", make=SqueezeNet, groups=(3, 4, 4, 6), opset=11),
     Family(name="unet", make=UNet, groups=(1, 4, 4, 5)),
-    Family(name="transformer", make=Transformer, groups=(4, 4, 6, 10), current=(4, 6, 10)),
+    Family(name="transformer", make=Transformer, groups=(2, 6, 10)),
+    # Normalisation keeps the width of the residual stream; heads and hidden units go.
+    Family(name="vit", make=transformers.Vit, groups=(3, 20), stays=(LAYER_NORM, CLASS_TOKEN)),
+    Family(name="deit", make=transformers.Deit, groups=(3, 12, 12, 20), stays=(LAYER_NORM, CLASS_TOKEN)),
+    Family(
+        name="torch_encoder",
+        make=transformers.TorchEncoder,
+        groups=(2, 20),
+        stays=(LAYER_NORM,),
+        sample=TOKENS,
+    ),
+    Family(name="swin", make=transformers.Swin, groups=(2, 12, 20), stays=(NORM,), opset=16),
+    Family(name="bert", make=transformers.Bert, groups=(3, 8, 20), stays=(NORM,), opset=14, sample=TOKENS),
+    Family(name="gpt", make=transformers.Gpt, groups=(2, 20), stays=(LAYER_NORM,), sample=TOKENS),
+    Family(name="t5", make=transformers.T5, groups=(3, 20), stays=(NORM,), opset=13, sample=TOKENS),
+    Family(name="llama", make=transformers.Llama, groups=(2, 20), stays=(NORM,), sample=TOKENS),
+    Family(
+        name="scaled_dot", make=transformers.ScaledDot, groups=(3, 12), stays=(LAYER_NORM,), sample=TOKENS
+    ),
+    Family(
+        name="attention_operator",
+        make=transformers.ScaledDot,
+        groups=(3, 12),
+        stays=(LAYER_NORM,),
+        current_opset=23,
+        sample=TOKENS,
+    ),
+    Family(name="mixer", make=transformers.Mixer, groups=(10, 20), stays=(NORM, "whose width cannot change")),
+    Family(name="convnext", make=blocks.ConvNext, groups=(24, 32), stays=(LAYER_NORM, "node_as_strided")),
+    Family(name="resnext", make=blocks.ResNext, groups=(4, 4, 8), opset=12),
+    Family(name="group_norm", make=blocks.GroupNormed, groups=(4, 6), opset=16),
+    Family(name="detector", make=blocks.Detector, groups=(5, 5, 6, 6, 6, 6, 6, 8, 10, 10), opset=12),
+    Family(name="decoder", make=blocks.Decoder, groups=(4, 5), opset=13, sample=torch.zeros(2, 6)),
+    Family(name="tagger", make=recurrent.Tagger, groups=(5, 5, 6), opset=14, sample=TOKENS),
+    Family(name="last_state", make=recurrent.LastState, groups=(6, 8), opset=11, sample=STEPS),
+    Family(name="crnn", make=recurrent.Crnn, groups=(6, 6, 8), stays=("LogSoftmax",), opset=13),
+    # The current exporter unrolls the layer; at the first step its shared weight meets stored zeros.
+    Family(name="elman", make=recurrent.Elman, groups=(6,), current=(), stays=("is shared",), sample=STEPS),
 )
 
 
@@ -274,7 +315,8 @@ class Export:
 
     @property
     def groups(self) -> tuple[int, ...]:
-        return self.family.current or self.family.groups if self.dynamo else self.family.groups
+        own = self.family.current
+        return own if self.dynamo and own is not None else self.family.groups
 
 
 EXPORTS = tuple(Export(family, dynamo) for family in FAMILIES for dynamo in (False, True))
@@ -300,7 +342,7 @@ def trained(module: nn.Module, seed: int = 0) -> nn.Module:
 def export(which: Export) -> bytes:
     """The ONNX file, with a dynamic batch."""
     module = trained(which.family.make())
-    x = torch.zeros(2, 3, 16, 16)
+    x = which.family.sample
     file = io.BytesIO()
     level = logging.getLogger("torch.onnx").level
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -308,9 +350,17 @@ def export(which: Export) -> bytes:
         warnings.simplefilter("ignore")
         if which.dynamo:
             batch = torch.export.Dim("N")
-            names = {"input_names": [INPUT], "output_names": [OUTPUT]}
+            opset = (
+                {} if which.family.current_opset is None else {"opset_version": which.family.current_opset}
+            )
             program = torch.onnx.export(
-                module, (x,), dynamo=True, dynamic_shapes=({0: batch},), verbose=False, **names
+                *(module, (x,)),
+                dynamo=True,
+                dynamic_shapes=({0: batch},),
+                verbose=False,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                **opset,
             )
             assert program is not None
             program.save(file)

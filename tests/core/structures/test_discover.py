@@ -12,7 +12,7 @@ from tests.zoo.built import prepare
 from tests.zoo.everything import Case, build, each_case
 from tests.zoo.graphs import CASES, GRAPHS, Graph, content_of
 from tests.zoo.graphs import build as build_graph
-from tests.zoo.networks import EXPORTS, Export, build_export
+from tests.zoo.networks import EXPORTS, FAMILIES, Export, Family, build_export
 
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph.name)
@@ -34,7 +34,25 @@ def test_what_stays_is_named_with_its_reason(graph: Graph) -> None:
 def test_an_export_has_the_structures_of_its_family(which: Export) -> None:
     found = build_export(which).structures
     assert tuple(sorted(len(group.members) for group in found.groups)) == which.groups
-    assert len(found.refusals) == (0 if which.dynamo else which.family.refusals)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_what_stays_in_a_family_is_what_has_to(family: Family) -> None:
+    exports = [build_export(Export(family, dynamo)).structures for dynamo in (False, True)]
+    refusals = [str(refusal) for found in exports for refusal in found.refusals]
+    assert [r for r in refusals if not any(part in r for part in family.stays)] == []
+    assert [part for part in family.stays if not any(part in r for r in refusals)] == []
+
+
+@pytest.mark.parametrize("which", EXPORTS, ids=lambda which: which.name)
+def test_much_of_a_family_can_go(which: Export) -> None:
+    found = build_export(which).structures
+    alive = ~found.all_alive()
+    for group in found.groups:
+        alive[group.members[-1]] = True
+    full, least = (measure(found, mask)[Metric.MACS] for mask in (found.all_alive(), alive))
+    # Under a third only for the layer that the current exporter unrolls and cannot shrink.
+    assert least <= 0.55 * full or which.groups == ()
 
 
 @each_case
@@ -132,11 +150,10 @@ def test_the_same_file_gives_the_same_structures() -> None:
             assert np.array_equal(members, two.slices[name][axis])
 
 
-def test_equal_tensors_shared_by_an_exporter_tie_what_they_scale() -> None:
-    """One tensor read as the scale of two layers cannot be cut in two ways."""
+def test_equal_batch_normalisations_merged_by_an_exporter_shrink_apart() -> None:
     shared = Graph(
         name="shared_scale",
-        groups=(4,),
+        groups=(4, 4),
         text="""(float[N,3,4,4] x) => (float[N,2,4,4] y)
         <float[4,3,1,1] w0, float[4] g, float[4] b, float[4] m, float[4] var, float[4,4,1,1] w1,
          float[2,4,1,1] w2>
