@@ -7,22 +7,28 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from service import handlers
-from service.deps import Parts, assemble
+from service.deps import BEARER, Parts, assemble
+from service.guard import Guard
 from service.jobs.messages import BROKER_ERRORS
 from service.middleware import RequestContext
 from service.problems import Problem
-from service.routes import artifacts, datasets, health, jobs, models
+from service.routes import artifacts, datasets, docs, health, jobs, models
 from service.settings import Settings
 
 LARGEST_JSON = 2**20
 UPLOADS = frozenset({"/v1/models", "/v1/datasets"})
 PRUNE_EVERY_S = 3600
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: {"model": Problem, "description": "There is no valid key."},
+    429: {"model": Problem, "description": "Too many requests, or jobs."},
+}
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +52,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="SOSP",
         summary="ONNX model and unlabelled data in; a slim, measured ONNX model out.",
         version=version("sosp"),
+        docs_url=None,  # FastAPI's own pages fetch their scripts from elsewhere; see routes.docs
+        redoc_url=None,
         lifespan=lifespan,
         responses={"default": {"model": Problem, "description": "A problem, by RFC 9457."}},
     )
     app.state.parts = parts
-    app.add_middleware(RequestContext, max_body_bytes=LARGEST_JSON, streaming=UPLOADS)
+    app.add_middleware(Guard, keys=parts.keys, settings=parts.settings)
+    app.add_middleware(
+        RequestContext,
+        max_body_bytes=LARGEST_JSON,
+        streaming=UPLOADS,
+        patience_s=parts.settings.body_patience_s,
+    )
     handlers.install(app)
-    for router in (models.router(), datasets.router(), jobs.router, artifacts.router, health.router):
+    for router in (models.router(), datasets.router(), jobs.router, artifacts.router):
+        app.include_router(router, dependencies=[BEARER], responses=REFUSALS)
+    for router in (health.router, docs.router):
         app.include_router(router)
     return app
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Request, Security
+from fastapi.security import HTTPBearer
 
-from service.errors import ArgumentInvalid
+from service.errors import ArgumentInvalid, Unauthenticated
 from service.jobs import library
 from service.jobs.artifacts import Artifacts
 from service.jobs.blobs import Blobs
 from service.jobs.database import Database
+from service.jobs.keys import Keys
 from service.jobs.leases import Presence
 from service.jobs.library import Library
 from service.jobs.messages import Doorbell
+from service.jobs.owners import Caller
+from service.jobs.quotas import Quotas
 from service.jobs.reaper import Reaper
 from service.jobs.store import Jobs
 from service.jobs.tables import Dataset, Model
@@ -32,6 +36,7 @@ class Parts:
     blobs: Blobs
     artifacts: Artifacts
     doorbell: Doorbell
+    keys: Keys
     models: Library[Model]
     datasets: Library[Dataset]
     jobs: Jobs
@@ -43,18 +48,24 @@ def assemble(settings: Settings) -> Parts:
     """Open what the settings name; creates directories and tables that are missing."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     db = Database(settings.database_url)
-    db.create_tables()
+    db.migrate()
     blobs = Blobs(settings.data_dir, floor=settings.free_space_floor_bytes)
     doorbell = Doorbell(settings.broker_url)
+    quotas = Quotas(
+        stored_bytes=settings.max_stored_bytes,
+        queued_jobs=settings.max_queued_jobs,
+        running_jobs=settings.max_running_jobs,
+    )
     return Parts(
         settings=settings,
         db=db,
         blobs=blobs,
         artifacts=Artifacts(settings.data_dir),
         doorbell=doorbell,
-        models=library.models(db, blobs),
-        datasets=library.datasets(db, blobs),
-        jobs=Jobs(db),
+        keys=Keys(db),
+        models=library.models(db, blobs, quotas),
+        datasets=library.datasets(db, blobs, quotas),
+        jobs=Jobs(db, quotas),
         presence=Presence(db),
         reaper=Reaper(
             db=db,
@@ -66,10 +77,23 @@ def assemble(settings: Settings) -> Parts:
     )
 
 
-def parts(request: Request) -> Parts:
-    """The parts of the application that serves this request."""
+def own_parts(request: Request) -> Parts:
+    """The parts of the application that serves this request, for what shows nobody's things."""
     found: Parts = request.app.state.parts
     return found
+
+
+def parts(request: Request) -> Parts:
+    """The same as far as the caller may see them; what belongs to others is not there."""
+    found, caller = own_parts(request), request.scope.get("caller")
+    if not isinstance(caller, Caller):  # ``service.guard`` did not look at this request
+        raise Unauthenticated(reason="this takes an API key")
+    return replace(
+        found,
+        models=found.models.by(caller),
+        datasets=found.datasets.by(caller),
+        jobs=found.jobs.by(caller),
+    )
 
 
 def idempotency_key(key: Annotated[str | None, Header(alias="Idempotency-Key")] = None) -> str | None:
@@ -87,6 +111,9 @@ def known_seq(if_none_match: Annotated[str | None, Header()] = None) -> int | No
     return int(tag) if tag.isascii() and tag.isdecimal() and len(tag) < 16 else None
 
 
+# For the documentation alone: ``service.guard`` looks at keys before a body is read.
+BEARER = Security(HTTPBearer(auto_error=False, description="As made by `sosp keys create`."))
 PartsDep = Annotated[Parts, Depends(parts)]
+OwnPartsDep = Annotated[Parts, Depends(own_parts)]
 KeyDep = Annotated[str | None, Depends(idempotency_key)]
 KnownSeqDep = Annotated[int | None, Depends(known_seq)]

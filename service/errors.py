@@ -10,7 +10,14 @@ ServiceError(SospError)
 │   ├── UploadTooLarge          limit
 │   ├── ChecksumMismatch        expected, got
 │   ├── EncodingUnsupported     encoding
-│   └── IdempotencyMismatch     key
+│   ├── IdempotencyMismatch     key
+│   ├── Unauthenticated         reason
+│   ├── Forbidden               role
+│   ├── HostRefused             host
+│   ├── OriginRefused           origin
+│   ├── TooManyRequests         retry_after_s
+│   ├── QuotaExceeded           limit
+│   └── QueueFull               limit
 ├── StorageFull                 what
 ├── Unavailable                 part
 ├── CannotStart                 reason
@@ -141,6 +148,84 @@ class IdempotencyMismatch(RequestError):
 
     def __str__(self) -> str:
         return f"Idempotency-Key {self.key!r} was used before with another body"
+
+
+@dataclass(eq=False, kw_only=True)
+class Unauthenticated(RequestError):
+    """The request names no key that is valid here."""
+
+    code: ClassVar[str] = "unauthenticated"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}; send one as Authorization: Bearer KEY"
+
+
+@dataclass(eq=False, kw_only=True)
+class Forbidden(RequestError):
+    """The key is valid, and not for this."""
+
+    code: ClassVar[str] = "forbidden"
+    role: str
+
+    def __str__(self) -> str:
+        return f"this takes a key of the role {self.role}"
+
+
+@dataclass(eq=False, kw_only=True)
+class HostRefused(RequestError):
+    """Without keys the service answers to names of this machine only."""
+
+    code: ClassVar[str] = "host_refused"
+    host: str
+
+    def __str__(self) -> str:
+        return f"{self.host!r} is not this machine; use 127.0.0.1 or localhost, or make an API key"
+
+
+@dataclass(eq=False, kw_only=True)
+class OriginRefused(RequestError):
+    """The request was made by a web page that is not ours."""
+
+    code: ClassVar[str] = "origin_refused"
+    origin: str
+
+    def __str__(self) -> str:
+        return f"requests made by pages of {self.origin!r} are not served"
+
+
+@dataclass(eq=False, kw_only=True)
+class TooManyRequests(RequestError):
+    """Requests come faster than this installation allows."""
+
+    code: ClassVar[str] = "too_many_requests"
+    retry_after_s: int
+
+    def __str__(self) -> str:
+        return f"too many requests; try again in {self.retry_after_s} s"
+
+
+@dataclass(eq=False, kw_only=True)
+class QuotaExceeded(RequestError):
+    """The owner's files would take more room than allowed; delete what is not needed."""
+
+    code: ClassVar[str] = "quota_exceeded"
+    limit: int
+
+    def __str__(self) -> str:
+        return f"all files together would exceed the limit of {self.limit:,} bytes; delete some"
+
+
+@dataclass(eq=False, kw_only=True)
+class QueueFull(RequestError):
+    """The owner has as many jobs waiting as allowed."""
+
+    code: ClassVar[str] = "queue_full"
+    retryable: ClassVar[bool] = True
+    limit: int
+
+    def __str__(self) -> str:
+        return f"{self.limit} jobs are waiting already, which is the limit"
 
 
 @dataclass(eq=False, kw_only=True)

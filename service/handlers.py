@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from service import problems
-from service.errors import Unavailable
+from service.errors import TooManyRequests, Unauthenticated, Unavailable
 from service.jobs.text import clean
 from service.problems import MEDIA_TYPE, PLAIN, FieldError, Place, Problem
 from sosp_core.errors import SospError
@@ -39,7 +39,13 @@ def install(app: FastAPI) -> None:
 
 async def on_deliberate(request: Request, error: SospError) -> Response:
     """An error of either tree."""
-    return _send(problems.of_error(error, _place(request)), retry=error.retryable)
+    headers: dict[str, str] = {}
+    match error:
+        case Unauthenticated():
+            headers["WWW-Authenticate"] = "Bearer"
+        case TooManyRequests():
+            headers["Retry-After"] = str(error.retry_after_s)
+    return _send(problems.of_error(error, _place(request)), retry=error.retryable, headers=headers)
 
 
 async def on_database(request: Request, error: OperationalError) -> Response:

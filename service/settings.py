@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 GIB = 2**30
+LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -30,7 +31,24 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port the API listens on.")
     log_level: LogLevel = Field(default="info", description="How much is logged.")
+    log_format: LogFormat = Field(default="text", description="text for people, json for programs.")
 
+    require_keys: bool = Field(
+        default=False, description="Every request takes an API key; without this, once one was made."
+    )
+    requests_per_minute: int = Field(
+        default=1200, ge=1, description="Requests of one key, by each API process; as many at once."
+    )
+    max_stored_bytes: int = Field(
+        default=64 * GIB, ge=1, description="Size of all uploads and results of one key."
+    )
+    max_queued_jobs: int = Field(default=1000, ge=1, description="Waiting jobs of one key.")
+    max_running_jobs: int = Field(
+        default=100, ge=1, description="Running jobs of one key; further ones wait for their turn."
+    )
+    body_patience_s: float = Field(
+        default=30.0, gt=0, description="A body may be this much slower than 1 KiB/s."
+    )
     max_upload_bytes: int = Field(default=2 * GIB, ge=1, description="Largest accepted file.")
     max_unpacked_bytes: int = Field(
         default=16 * GIB, ge=1, description="Largest size a data archive may declare to unpack to."

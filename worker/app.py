@@ -25,7 +25,7 @@ def create_worker(settings: Settings) -> Celery:
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     db = Database(settings.database_url, pooled=False)
-    db.create_tables()
+    db.migrate()
     db.close()
     app = Celery("sosp")
     app.conf.update(celery_config(settings.broker_url) | _worker_config())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.output import Bar, BarProgress, Json, print_comparison, print_json
+from service.cli.output import ApiKey, Bar, BarProgress, Json, print_comparison, print_json
 from sosp_core.config import Method, Metric, Recipe
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def compress(
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="A recipe field; repeatable.")
     ] = None,
     server: Annotated[str | None, typer.Option(help="Address of a server to do the work.")] = None,
+    api_key: ApiKey = None,
     report: Annotated[Path | None, typer.Option(help="Write the report here too (.html or .json).")] = None,
     as_json: Json = False,
 ) -> None:
@@ -66,7 +67,7 @@ def compress(
     with tempfile.TemporaryDirectory(prefix=".sosp-", dir=output.parent) as scratch:
         with Bar().shown() as bar:
             made = (
-                _remotely(server, inputs, wanted, Path(scratch), bar)
+                _remotely(server, api_key, inputs, wanted, Path(scratch), bar)
                 if server
                 else (_here(inputs, wanted, Path(scratch), bar))
             )
@@ -105,11 +106,13 @@ def _here(inputs: Inputs, recipe: Recipe, scratch: Path, bar: Bar) -> Made:
     return Made({path.name: path for path in files}, outcome.report.rows())
 
 
-def _remotely(server: str, inputs: Inputs, recipe: Recipe, scratch: Path, bar: Bar) -> Made:
+def _remotely(
+    server: str, api_key: str | None, inputs: Inputs, recipe: Recipe, scratch: Path, bar: Bar
+) -> Made:
     from service import recipes
     from service.client import Client
 
-    with Client(server) as client:
+    with Client(server, api_key) as client:
         model = client.upload_model(inputs.model, _uploading(bar, inputs.model))
         data = client.upload_dataset(inputs.data, _uploading(bar, inputs.data))
         evaluation = None

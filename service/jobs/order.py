@@ -17,6 +17,10 @@ class JobOrder:
     evaluation_id: str | None
     recipe: dict[str, Any]
 
+    def uploads(self) -> list[str]:
+        """The ids of the uploads it needs."""
+        return [id for id in (self.model_id, self.dataset_id, self.evaluation_id) if id is not None]
+
     def fingerprint(self) -> str:
         """Equal for equal orders, whatever the order of keys."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()

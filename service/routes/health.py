@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.deps import Parts, PartsDep
+from service.deps import OwnPartsDep, Parts
 
 router = APIRouter(tags=["health"])
 
@@ -40,7 +40,7 @@ async def healthz() -> Health:
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
-def readyz(response: Response, parts: PartsDep) -> Readiness:
+def readyz(response: Response, parts: OwnPartsDep) -> Readiness:
     """Say which parts work; 503 if no job could be accepted."""
     readiness = _look(parts)
     response.status_code = 503 if readiness.status == "unavailable" else 200
