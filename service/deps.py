@@ -51,11 +51,7 @@ def assemble(settings: Settings) -> Parts:
     db.migrate()
     blobs = Blobs(settings.data_dir, floor=settings.free_space_floor_bytes)
     doorbell = Doorbell(settings.broker_url)
-    quotas = Quotas(
-        stored_bytes=settings.max_stored_bytes,
-        queued_jobs=settings.max_queued_jobs,
-        running_jobs=settings.max_running_jobs,
-    )
+    quotas = Quotas.of(settings)
     return Parts(
         settings=settings,
         db=db,
@@ -71,6 +67,7 @@ def assemble(settings: Settings) -> Parts:
             db=db,
             doorbell=doorbell,
             max_attempts=settings.max_attempts,
+            max_running_jobs=settings.max_running_jobs,
             republish_after_s=settings.republish_after_s,
             worker_ttl_s=settings.worker_ttl_s,
         ),

@@ -25,6 +25,9 @@ ServiceError(SospError)
     ├── ProcessKilled           signal, hint
     ├── ProcessExited           status
     ├── ResultIncomplete        name
+    ├── ResultTooLarge          limit
+    ├── ProcessorTimeExceeded   limit_s
+    ├── UploadDamaged           kind, id
     ├── TimeLimitExceeded       limit_s
     └── WorkerLost              attempt
 """
@@ -302,6 +305,43 @@ class ResultIncomplete(AttemptLost):
 
     def __str__(self) -> str:
         return f"the job's process reported success, but made no {self.name}"
+
+
+@dataclass(eq=False, kw_only=True)
+class ResultTooLarge(AttemptLost):
+    """The job's process tried to write a larger file than this installation allows."""
+
+    code: ClassVar[str] = "result_too_large"
+    retryable: ClassVar[bool] = False
+    limit: int
+
+    def __str__(self) -> str:
+        return f"the job tried to write a file larger than the limit of {self.limit:,} bytes"
+
+
+@dataclass(eq=False, kw_only=True)
+class ProcessorTimeExceeded(AttemptLost):
+    """The attempt used more processor time than this installation allows."""
+
+    code: ClassVar[str] = "processor_time_exceeded"
+    retryable: ClassVar[bool] = False
+    limit_s: int
+
+    def __str__(self) -> str:
+        return f"the job used more processor time than the limit of {self.limit_s} s"
+
+
+@dataclass(eq=False, kw_only=True)
+class UploadDamaged(AttemptLost):
+    """The stored bytes of an upload are not the ones that were sent; upload it again."""
+
+    code: ClassVar[str] = "upload_damaged"
+    retryable: ClassVar[bool] = False
+    kind: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"the stored file of {self.kind} {self.id!r} is missing or damaged; upload it again"
 
 
 @dataclass(eq=False, kw_only=True)

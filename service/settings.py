@@ -66,6 +66,22 @@ class Settings(BaseSettings):
         default=2.0, ge=0, description="Time a job has to stop before it is killed."
     )
     job_time_limit_s: float = Field(default=86_400.0, gt=0, description="A longer attempt is killed.")
+    job_memory_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Address space of a job's process; 0 sets no limit, as CUDA needs, which reserves much.",
+    )
+    job_cpu_s: int = Field(default=0, ge=0, description="Processor time of a job's process; 0: no limit.")
+    job_file_bytes: int = Field(
+        default=16 * GIB, ge=2**20, description="Largest file a job's process may write."
+    )
+    job_log_bytes: int = Field(default=4 * 2**20, ge=1024, description="Largest log kept of an attempt.")
+    job_network: bool = Field(
+        default=False, description="A job's process may use the network; without it only loopback, on Linux."
+    )
+    retry_pause_s: float = Field(
+        default=10.0, ge=0, description="Pause before the second attempt; doubled for each further one."
+    )
     max_attempts: int = Field(default=3, ge=1, description="Attempts of a job that keeps losing its process.")
 
     worker_beat_s: float = Field(default=5.0, gt=0, description="How often a worker says it is alive.")

@@ -36,6 +36,7 @@ FAST: dict[str, Any] = {
     "reap_interval_s": 0.3,
     "republish_after_s": 1.0,
     "max_attempts": 2,
+    "retry_pause_s": 0.2,
     "requests_per_minute": 10**6,
     "free_space_floor_bytes": 0,
     "log_level": "warning",

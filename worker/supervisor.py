@@ -17,6 +17,7 @@ from service.jobs.failure import place, tell
 from service.jobs.leases import Claim, Leases, Report
 from service.settings import Settings
 from sosp_core.errors import SospError
+from worker.confine import Limits
 from worker.process import Child, lay_out
 from worker.pulse import Pulse
 
@@ -104,14 +105,19 @@ class Supervisor:
                 if not self.leases.succeed(claim, published, metrics):
                     self.artifacts.withdraw(claim.job_id, claim.fence)
             case Failed():
-                again = error["retryable"] and claim.attempt < self.settings.max_attempts
-                (self.leases.retry if again else self.leases.fail)(claim, error)
+                if error["retryable"] and claim.attempt < self.settings.max_attempts:
+                    self.leases.retry(claim, error, pause_s=self._pause_s(claim))
+                else:
+                    self.leases.fail(claim, error)
             case Cancelled():
                 self.leases.cancel(claim)
             case Stopped():
                 self.leases.release(claim)
             case Lost():
                 log.warning("%s: the lease was lost", claim.job_id)
+
+    def _pause_s(self, claim: Claim) -> float:
+        return float(self.settings.retry_pause_s * 2 ** (claim.attempt - 1))
 
 
 @dataclass
@@ -132,7 +138,14 @@ class Attempt:
         try:
             work = self.owner.artifacts.begin(self.claim.job_id, self.claim.fence)
             inputs = lay_out(work, self.claim, self.owner.blobs)
-            with Child(work, inputs, self.claim) as child:
+            settings = self.owner.settings
+            limits = Limits(
+                memory_bytes=settings.job_memory_bytes,
+                cpu_s=settings.job_cpu_s,
+                file_bytes=settings.job_file_bytes,
+                network=settings.job_network,
+            )
+            with Child(work, inputs, self.claim, limits, log_bytes=settings.job_log_bytes) as child:
                 return self._watch(child)
         except SospError as error:
             return Failed(tell(error))

@@ -12,6 +12,7 @@ from service.jobs.blobs import Blobs
 from service.jobs.database import Database
 from service.jobs.leases import Leases
 from service.jobs.messages import RUN_JOB
+from service.jobs.quotas import Quotas
 from service.settings import Settings
 from worker.supervisor import Supervisor
 
@@ -36,7 +37,7 @@ def supervisor(settings: Settings, db: Database, *, worker: str, stopping: Calla
     """The supervisor these settings describe."""
     return Supervisor(
         settings=settings,
-        leases=Leases(db, lease_s=settings.lease_s),
+        leases=Leases(db, Quotas.of(settings), lease_s=settings.lease_s),
         blobs=Blobs(settings.data_dir, floor=settings.free_space_floor_bytes),
         artifacts=Artifacts(settings.data_dir),
         worker=worker,

@@ -94,6 +94,14 @@ class Blobs:
         """Where the bytes of that digest are, or would be."""
         return self._root / sha256[:2] / sha256[2:]
 
+    def intact(self, sha256: str) -> bool:
+        """Whether the bytes are there, and are the ones that were stored."""
+        try:
+            with self.path(sha256).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        except FileNotFoundError:
+            return False
+
     def keep(self, staged: Staged) -> None:
         """Give a staged file its name; equal bytes that are there already are replaced by it."""
         place = self.path(staged.sha256)

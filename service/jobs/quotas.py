@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -10,6 +11,7 @@ from sqlalchemy.orm import Session
 from service.errors import QueueFull, QuotaExceeded
 from service.jobs.states import JobState
 from service.jobs.tables import Dataset, Job, Model
+from service.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,15 @@ class Quotas:
     stored_bytes: int
     queued_jobs: int
     running_jobs: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The limits that ``settings`` name."""
+        return cls(
+            stored_bytes=settings.max_stored_bytes,
+            queued_jobs=settings.max_queued_jobs,
+            running_jobs=settings.max_running_jobs,
+        )
 
     def room(self, session: Session, owner: str) -> int:
         """Bytes ``owner`` may still add."""

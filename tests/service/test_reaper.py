@@ -78,7 +78,7 @@ def test_a_lost_message_is_repeated_only_for_an_idle_worker(world: World) -> Non
     reaper = reaper_of(world, bell, republish_after_s=-1.0)
     reaper.sweep()
     assert bell.rung == []  # no worker: the messages wait in the broker
-    world.parts.presence.beat("idle worker")
+    world.parts.presence.beat("tester")
     reaper.sweep()
     assert bell.rung == [first]  # one worker can take one job
     world.claim(first)
