@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
@@ -24,7 +25,6 @@ from service.settings import Settings
 
 LARGEST_JSON = 2**20
 UPLOADS = frozenset({"/v1/models", "/v1/datasets"})
-PRUNE_EVERY_S = 3600
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "There is no valid key."},
     429: {"model": Problem, "description": "Too many requests, or jobs."},
@@ -39,14 +39,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(parts.blobs.remove_stale)
         housekeeping = asyncio.create_task(_keep_house(parts))
         yield
         housekeeping.cancel()
         with suppress(asyncio.CancelledError):
             await housekeeping
-        parts.doorbell.close()
-        parts.db.close()
+        parts.close()
 
     app = FastAPI(
         title="SOSP",
@@ -74,14 +72,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 async def _keep_house(parts: Parts) -> None:
-    """Sweep for lost jobs for as long as the application runs."""
-    rounds = 0
+    """Sweep for lost jobs, and less often for files nobody needs, while the application runs."""
+    clean_at = 0.0
     while True:
         try:
             await run_in_threadpool(parts.reaper.sweep)
-            if rounds % max(1, round(PRUNE_EVERY_S / parts.settings.reap_interval_s)) == 0:
+            if time.monotonic() >= clean_at:
+                clean_at = time.monotonic() + parts.settings.gc_interval_s
                 await run_in_threadpool(parts.doorbell.prune)
-        except (SQLAlchemyError, *BROKER_ERRORS) as error:
+                swept = await run_in_threadpool(parts.upkeep.sweep)
+                log.info("removed what nothing refers to: %s", swept)
+        except (SQLAlchemyError, OSError, *BROKER_ERRORS) as error:
             log.warning("housekeeping: %s; the next round tries again", error)
-        rounds += 1
         await asyncio.sleep(parts.settings.reap_interval_s)

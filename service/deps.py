@@ -22,6 +22,7 @@ from service.jobs.quotas import Quotas
 from service.jobs.reaper import Reaper
 from service.jobs.store import Jobs
 from service.jobs.tables import Dataset, Model
+from service.jobs.upkeep import Upkeep
 from service.settings import Settings
 
 LONGEST_KEY = 255
@@ -42,6 +43,12 @@ class Parts:
     jobs: Jobs
     presence: Presence
     reaper: Reaper
+    upkeep: Upkeep
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self.doorbell.close()
+        self.db.close()
 
 
 def assemble(settings: Settings) -> Parts:
@@ -52,16 +59,18 @@ def assemble(settings: Settings) -> Parts:
     blobs = Blobs(settings.data_dir, floor=settings.free_space_floor_bytes)
     doorbell = Doorbell(settings.broker_url)
     quotas = Quotas.of(settings)
+    models, datasets = library.models(db, blobs, quotas), library.datasets(db, blobs, quotas)
+    artifacts, jobs = Artifacts(settings.data_dir), Jobs(db, quotas)
     return Parts(
         settings=settings,
         db=db,
         blobs=blobs,
-        artifacts=Artifacts(settings.data_dir),
+        artifacts=artifacts,
         doorbell=doorbell,
         keys=Keys(db),
-        models=library.models(db, blobs, quotas),
-        datasets=library.datasets(db, blobs, quotas),
-        jobs=Jobs(db, quotas),
+        models=models,
+        datasets=datasets,
+        jobs=jobs,
         presence=Presence(db),
         reaper=Reaper(
             db=db,
@@ -70,6 +79,16 @@ def assemble(settings: Settings) -> Parts:
             max_running_jobs=settings.max_running_jobs,
             republish_after_s=settings.republish_after_s,
             worker_ttl_s=settings.worker_ttl_s,
+        ),
+        upkeep=Upkeep(
+            db=db,
+            blobs=blobs,
+            artifacts=artifacts,
+            models=models,
+            datasets=datasets,
+            jobs=jobs,
+            keep_jobs_s=settings.keep_jobs_s,
+            keep_uploads_s=settings.keep_uploads_s,
         ),
     )
 

@@ -5,6 +5,7 @@ ServiceError(SospError)
 │   ├── NotFound                kind, id
 │   ├── InUse                   kind, id, job_id
 │   ├── JobNotFinished          id, state
+│   ├── JobNotFailed            id, state
 │   ├── ArgumentInvalid         field, reason
 │   ├── RangeUnsatisfiable      size
 │   ├── UploadTooLarge          limit
@@ -83,6 +84,18 @@ class JobNotFinished(RequestError):
 
     def __str__(self) -> str:
         return f"job {self.id!r} is {self.state}; cancel it or wait for its end"
+
+
+@dataclass(eq=False, kw_only=True)
+class JobNotFailed(RequestError):
+    """Only a job that failed or was cancelled is tried again."""
+
+    code: ClassVar[str] = "job_not_failed"
+    id: str
+    state: str
+
+    def __str__(self) -> str:
+        return f"job {self.id!r} is {self.state}; only failed and cancelled ones are tried again"
 
 
 @dataclass(eq=False, kw_only=True)

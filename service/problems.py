@@ -28,6 +28,7 @@ STATUS: Mapping[type[SospError], int] = {
     service_errors.NotFound: 404,
     service_errors.InUse: 409,
     service_errors.JobNotFinished: 409,
+    service_errors.JobNotFailed: 409,
     service_errors.ArgumentInvalid: 400,
     service_errors.RangeUnsatisfiable: 416,
     service_errors.UploadTooLarge: 413,

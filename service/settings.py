@@ -5,14 +5,18 @@ Read once, in ``service.app.create_app``, ``worker.app.create_worker`` and the c
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
 import platformdirs
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 GIB = 2**30
+# ``any`` runs on whatever is free, ``cpu`` and ``gpu`` on workers that say so, and ``bench.<label>``
+# on the very hardware whose speed matters.
+QUEUE = r"any|cpu|gpu|bench\.[a-z0-9][a-z0-9-]{0,31}"
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -55,6 +59,19 @@ class Settings(BaseSettings):
     )
     free_space_floor_bytes: int = Field(
         default=GIB, ge=0, description="Uploads are refused while less than this would stay free on the disk."
+    )
+
+    queues: str = Field(
+        default="any,cpu,gpu", description="Queues a worker takes jobs from: any, cpu, gpu, bench.<label>."
+    )
+    keep_jobs_s: float = Field(
+        default=0, ge=0, description="Jobs that ended longer ago are deleted with their results; 0: never."
+    )
+    keep_uploads_s: float = Field(
+        default=0, ge=0, description="Older uploads that no unfinished job uses are deleted; 0: never."
+    )
+    gc_interval_s: float = Field(
+        default=3600.0, gt=0, description="How often files nothing refers to are removed."
     )
 
     lease_s: float = Field(default=60.0, gt=0, description="A worker silent for this long has lost its job.")
@@ -100,6 +117,14 @@ class Settings(BaseSettings):
         self.database_url = self.database_url or f"sqlite:///{root / 'sosp.db'}"
         self.broker_url = self.broker_url or f"sqla+sqlite:///{root / 'broker.db'}"
         return self
+
+    @field_validator("queues")
+    @classmethod
+    def _are_queues(cls, value: str) -> str:
+        for name in value.split(","):
+            if not re.fullmatch(QUEUE, name.strip(), re.ASCII):
+                raise ValueError(f"{name!r} is not a queue: any, cpu, gpu or bench.<label>")
+        return value
 
     @model_validator(mode="after")
     def _lease_outlives_heartbeats(self) -> Self:

@@ -28,7 +28,7 @@ def create_worker(settings: Settings) -> Celery:
     db.migrate()
     db.close()
     app = Celery("sosp")
-    app.conf.update(celery_config(settings.broker_url) | _worker_config())
+    app.conf.update(celery_config(settings.broker_url, settings.job_time_limit_s) | _worker_config())
     worker = f"{socket.gethostname()}:{os.getpid()}"
     # Shared with the pool's process, which is forked later; a lock could be held by a dead one.
     stopping = multiprocessing.RawValue("b", 0)

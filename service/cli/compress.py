@@ -31,6 +31,15 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class Destination:
+    """The server that does the work, and where on it."""
+
+    server: str
+    api_key: str | None
+    queue: str
+
+
+@dataclass(frozen=True)
 class Made:
     """What came of it: files by artifact name, and the comparison to show."""
 
@@ -56,6 +65,7 @@ def compress(
     ] = None,
     server: Annotated[str | None, typer.Option(help="Address of a server to do the work.")] = None,
     api_key: ApiKey = None,
+    queue: Annotated[str, typer.Option(help="Where on the server: any, cpu, gpu, bench.<label>.")] = "any",
     report: Annotated[Path | None, typer.Option(help="Write the report here too (.html or .json).")] = None,
     as_json: Json = False,
 ) -> None:
@@ -67,7 +77,7 @@ def compress(
     with tempfile.TemporaryDirectory(prefix=".sosp-", dir=output.parent) as scratch:
         with Bar().shown() as bar:
             made = (
-                _remotely(server, api_key, inputs, wanted, Path(scratch), bar)
+                _remotely(Destination(server, api_key, queue), inputs, wanted, Path(scratch), bar)
                 if server
                 else (_here(inputs, wanted, Path(scratch), bar))
             )
@@ -106,20 +116,18 @@ def _here(inputs: Inputs, recipe: Recipe, scratch: Path, bar: Bar) -> Made:
     return Made({path.name: path for path in files}, outcome.report.rows())
 
 
-def _remotely(
-    server: str, api_key: str | None, inputs: Inputs, recipe: Recipe, scratch: Path, bar: Bar
-) -> Made:
+def _remotely(to: Destination, inputs: Inputs, recipe: Recipe, scratch: Path, bar: Bar) -> Made:
     from service import recipes
     from service.client import Client
 
-    with Client(server, api_key) as client:
+    with Client(to.server, to.api_key) as client:
         model = client.upload_model(inputs.model, _uploading(bar, inputs.model))
         data = client.upload_dataset(inputs.data, _uploading(bar, inputs.data))
         evaluation = None
         if inputs.evaluation is not None:
             evaluation = client.upload_dataset(inputs.evaluation, _uploading(bar, inputs.evaluation))
-        job = client.submit(model, data, evaluation=evaluation, recipe=recipes.dump(recipe))
-        typer.echo(f"job {job.id} (sosp jobs wait {job.id} --server {server})", err=True)
+        job = client.submit(model, data, evaluation=evaluation, recipe=recipes.dump(recipe), queue=to.queue)
+        typer.echo(f"job {job.id} (sosp jobs wait {job.id} --server {to.server})", err=True)
         job.wait(on_update=lambda view: bar.show(view.stage or view.state, view.overall, view.message))
         return Made(job.download(scratch), job.view.metrics.get("summary", []))
 

@@ -77,6 +77,13 @@ def cancel(job_id: JobId, server: Server = LOCAL, api_key: ApiKey = None, as_jso
 
 
 @app.command()
+def retry(job_id: JobId, server: Server = LOCAL, api_key: ApiKey = None, as_json: Json = False) -> None:
+    """Queue a new job like one that failed or was cancelled."""
+    with _client(server, api_key) as client:
+        _print(client.job(job_id).retry().view, as_json=as_json)
+
+
+@app.command()
 def download(
     job_id: JobId,
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the files.")] = Path(),

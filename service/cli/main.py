@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from service.cli import compress, jobs, keys, local, serve
+from service.cli import admin, compress, jobs, keys, local, serve
 from service.cli.output import print_json
 from sosp_core.errors import InputError, SospError, every_error
 
@@ -27,6 +27,7 @@ app.command("serve")(serve.serve)
 app.command("worker")(serve.worker)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
+app.add_typer(admin.app, name="admin")
 
 
 @dataclass(frozen=True)

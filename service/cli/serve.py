@@ -31,9 +31,14 @@ def serve(
     embedded.serve(settings, on_ready=on_ready)
 
 
-def worker(data_dir: DataDir = None) -> None:
+def worker(
+    data_dir: DataDir = None,
+    queues: Annotated[
+        str | None, typer.Option(help="Queues to take jobs from, such as any,gpu or bench.pi5.")
+    ] = None,
+) -> None:
     """Run one worker, until interrupted."""
-    environment = {**os.environ, **settings_of(data_dir=data_dir).environment()}
+    environment = {**os.environ, **settings_of(data_dir=data_dir, queues=queues).environment()}
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, "-m", "worker"], environment)
 

@@ -116,6 +116,12 @@ class Blobs:
         """Remove the bytes of that digest."""
         self.path(sha256).unlink(missing_ok=True)
 
+    def every(self) -> Iterator[tuple[str, Path]]:
+        """Every stored file and its digest."""
+        for directory in self._root.iterdir():
+            for path in directory.iterdir():
+                yield directory.name + path.name, path
+
     def free(self) -> int:
         """Bytes that are free above the floor; may be negative."""
         return shutil.disk_usage(self._root).free - self._floor

@@ -6,7 +6,7 @@ it; a worker that lost its lease meets no row and learns so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from service.jobs.database import Database
 from service.jobs.quotas import Quotas, lock_of
 from service.jobs.records import change, end_attempt, move, rows_changed
 from service.jobs.states import JobState
-from service.jobs.tables import Dataset, Job, JobAttempt, Model, Worker, clock
+from service.jobs.tables import ANY, Dataset, Job, JobAttempt, Model, Worker, clock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,10 +156,11 @@ class Presence:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def beat(self, worker: str) -> None:
-        """Say that ``worker`` is alive."""
+    def beat(self, worker: str, queues: Sequence[str] = (ANY,)) -> None:
+        """Say that ``worker`` is alive, and which queues it serves."""
         with self._db.write() as session:
-            session.merge(Worker(name=worker, seen_at=session.scalar(select(clock()))))
+            now = session.scalar(select(clock()))
+            session.merge(Worker(name=worker, seen_at=now, queues=",".join(queues)))
 
     def leave(self, worker: str) -> None:
         """Say that ``worker`` ends."""

@@ -6,6 +6,7 @@ Any number of reapers may run at once; every change is guarded by the condition 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
@@ -17,9 +18,18 @@ from service.jobs.messages import Doorbell
 from service.jobs.quotas import count
 from service.jobs.records import end_attempt, move, rows_changed
 from service.jobs.states import JobState
-from service.jobs.tables import IdempotencyKey, Job, JobAttempt, Worker, clock
+from service.jobs.tables import ANY, IdempotencyKey, Job, JobAttempt, Worker, clock
 
 KEY_LIFETIME_S = 24 * 3600
+
+
+class Waiting(NamedTuple):
+    """A queued job, and when it was last announced."""
+
+    id: str
+    published_at: float | None
+    queue: str
+    owner: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +47,9 @@ class Reaper:
         """Requeue or fail what lost its worker, then announce what waits unannounced."""
         for job_id in self._expired():
             self.recover(job_id)
-        for job_id, seen in self._unannounced():
-            if self._take_turn(job_id, seen) and not announce(self.db, self.doorbell, job_id):
+        for job in self._unannounced():
+            mine = self._take_turn(job.id, job.published_at)
+            if mine and not announce(self.db, self.doorbell, job.id, job.queue):
                 break
         with self.db.write() as session:
             old_key = IdempotencyKey.created_at < clock() - KEY_LIFETIME_S
@@ -66,23 +77,21 @@ class Reaper:
         with self.db.read() as session:
             return list(session.scalars(query))
 
-    def _unannounced(self) -> list[tuple[str, float | None]]:
-        """Queued jobs whose message never left, or seems lost because a worker is idle all the same.
-
-        Each with the time it was last announced.
-        """
+    def _unannounced(self) -> list[Waiting]:
+        """Queued jobs whose message never left, or seems lost because a worker is idle all the same."""
         due = Job.not_before.is_(None) | (Job.not_before <= clock())
-        queued = select(Job.id, Job.published_at, Job.owner).where(Job.state == JobState.QUEUED, due)
+        queued = select(Job.id, Job.published_at, Job.queue, Job.owner)
+        queued = queued.where(Job.state == JobState.QUEUED, due)
         queued = queued.order_by(Job.id)
         stale = queued.where(Job.published_at < clock() - self.republish_after_s)
         with self.db.read() as session:
-            found = list(session.execute(queued.where(Job.published_at.is_(None))))
+            found = [Waiting(*row) for row in session.execute(queued.where(Job.published_at.is_(None)))]
             for queues in self._idle(session):
                 # One for each idle worker: a long queue must not be announced twice over.
                 theirs = stale.where(Job.queue.in_(queues), Job.id.not_in([job.id for job in found]))
-                found += session.execute(theirs.limit(1))
+                found += [Waiting(*row) for row in session.execute(theirs.limit(1))]
             may_run = {owner: self._may_run(session, owner) for owner in {job.owner for job in found}}
-        return [(job.id, job.published_at) for job in found if _take_one(may_run, job.owner)]
+        return [job for job in found if _take_one(may_run, job.owner)]
 
     def _idle(self, session: Session) -> list[list[str]]:
         """For each live worker that runs nothing, the queues it takes jobs from."""
@@ -109,9 +118,9 @@ def _take_one(left: dict[str, int], owner: str) -> bool:
     return left[owner] >= 0
 
 
-def announce(db: Database, doorbell: Doorbell, job_id: str) -> bool:
+def announce(db: Database, doorbell: Doorbell, job_id: str, queue: str = ANY) -> bool:
     """Ring for a queued job; False if the broker is away, and the next sweep shall try again."""
-    if doorbell.ring(job_id):
+    if doorbell.ring(job_id, queue):
         return True
     with db.write() as session:
         session.execute(update(Job).where(Job.id == job_id).values(published_at=None))

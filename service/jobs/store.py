@@ -8,7 +8,7 @@ from dataclasses import asdict
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from service.errors import IdempotencyMismatch, JobNotFinished, NotFound
+from service.errors import IdempotencyMismatch, JobNotFailed, JobNotFinished, NotFound
 from service.jobs import ids
 from service.jobs.database import Database
 from service.jobs.library import lock_on
@@ -54,6 +54,26 @@ class Jobs:
                 session.flush()
                 session.add(_remember(key, order, job))
             return job, True
+
+    def retry(self, job_id: str, key: str | None = None) -> tuple[Job, bool]:
+        """Queue the same again after a failure or a cancellation; what ended stays ended.
+
+        Raises:
+            JobNotFailed: It runs, waits, or has succeeded.
+            NotFound: It does not exist, or its uploads no longer do.
+        """
+        old = self.get(job_id)
+        if old.state not in {JobState.FAILED, JobState.CANCELLED}:
+            raise JobNotFailed(id=job_id, state=old.state)
+        order = JobOrder(
+            model_id=old.model_id,
+            dataset_id=old.dataset_id,
+            evaluation_id=old.evaluation_id,
+            recipe=old.recipe,
+            queue=old.queue,
+            retry_of=old.id,
+        )
+        return self.submit(order, key)
 
     def get(self, job_id: str) -> Job:
         """The job of that id."""
