@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service import handlers
 from service.deps import BEARER, Parts, assemble
+from service.errors import CannotStart
 from service.guard import Guard
 from service.jobs.messages import BROKER_ERRORS
 from service.middleware import RequestContext
@@ -82,6 +83,6 @@ async def _keep_house(parts: Parts) -> None:
                 await run_in_threadpool(parts.doorbell.prune)
                 swept = await run_in_threadpool(parts.upkeep.sweep)
                 log.info("removed what nothing refers to: %s", swept)
-        except (SQLAlchemyError, OSError, *BROKER_ERRORS) as error:
+        except (SQLAlchemyError, OSError, CannotStart, *BROKER_ERRORS) as error:
             log.warning("housekeeping: %s; the next round tries again", error)
         await asyncio.sleep(parts.settings.reap_interval_s)

@@ -9,7 +9,7 @@ from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPBearer
 
 from service.errors import ArgumentInvalid, Unauthenticated
-from service.jobs import library
+from service.jobs import installation, library
 from service.jobs.artifacts import Artifacts
 from service.jobs.blobs import Blobs
 from service.jobs.database import Database
@@ -56,6 +56,7 @@ def assemble(settings: Settings) -> Parts:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     db = Database(settings.database_url)
     db.migrate()
+    installation.tie(db, settings.data_dir)
     blobs = Blobs(settings.data_dir, floor=settings.free_space_floor_bytes)
     doorbell = Doorbell(settings.broker_url)
     quotas = Quotas.of(settings)
@@ -82,6 +83,7 @@ def assemble(settings: Settings) -> Parts:
         ),
         upkeep=Upkeep(
             db=db,
+            root=settings.data_dir,
             blobs=blobs,
             artifacts=artifacts,
             models=models,

@@ -7,20 +7,22 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+from sqlalchemy import select
 
 from service.client import Client, Job
+from service.jobs.database import Database
+from service.jobs.tables import Worker
 from service.schemas import UploadView
 from service.settings import Settings
 
@@ -140,8 +142,9 @@ class Stack:
 
     def present(self) -> list[str]:
         """The names of the workers that said they are here and did not say they left."""
-        with closing(sqlite3.connect(self.settings.data_dir / "sosp.db")) as database:
-            return [name for (name,) in database.execute("SELECT name FROM worker")]
+        db = Database(self.settings.database_url, pooled=False)
+        with db.read() as session:
+            return list(session.scalars(select(Worker.name)))
 
     def stop_worker(self, worker: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM) -> None:
         worker.send_signal(how)

@@ -181,6 +181,14 @@ class Worker(Base):
     queues: Mapped[str] = mapped_column(String(255), default=ANY)
 
 
+class Installation(Base):
+    """One row, whose id the data directory knows too: files and rows that belong together."""
+
+    __tablename__ = "installation"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+
+
 class ApiKey(Base):
     """A key and what it may do; of the secret only the digest is known here."""
 

@@ -18,6 +18,7 @@ from service.jobs import ids
 from service.jobs.artifacts import Artifacts
 from service.jobs.blobs import Blobs
 from service.jobs.database import Database
+from service.jobs.installation import require_tied
 from service.jobs.library import Library, is_referenced, lock_on
 from service.jobs.states import TERMINAL, JobState
 from service.jobs.store import Jobs
@@ -43,6 +44,7 @@ class Upkeep:
     """One round is ``sweep``; 0 seconds mean for ever."""
 
     db: Database
+    root: Path
     blobs: Blobs
     artifacts: Artifacts
     models: Library[Model]
@@ -52,7 +54,12 @@ class Upkeep:
     keep_uploads_s: float
 
     def sweep(self, grace_s: float = GRACE_S) -> Swept:
-        """Remove what is too old, then what nothing refers to and is older than ``grace_s``."""
+        """Remove what is too old, then what nothing refers to and is older than ``grace_s``.
+
+        Raises:
+            CannotStart: The files belong to another database.
+        """
+        require_tied(self.db, self.root)
         swept = Swept()
         for job_id in self._old_jobs():
             with suppress(NotFound, JobNotFinished):

@@ -20,8 +20,10 @@ from service.jobs.tables import Base
 MIGRATIONS = Path(schema.__file__).with_name("migrations")
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres")())
     return f"sqlite:///{tmp_path / 'sosp.db'}"
 
 
@@ -31,10 +33,14 @@ def migrated(url: str) -> None:
     db.close()
 
 
-def test_the_migrations_make_the_tables_of_the_code(url: str) -> None:
-    migrated(url)
-    migrated(url)
+@pytest.mark.parametrize("way", ["at once", "step by step"])
+def test_the_migrations_make_the_tables_of_the_code(url: str, way: str) -> None:
     engine = create_engine(url)
+    if way == "step by step":
+        with engine.begin() as connection:
+            schema.migrate(connection, stamp=False)
+    migrated(url)
+    migrated(url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []

@@ -6,9 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,6 @@ LIMITS: dict[str, Any] = {
     "job_cpu_s": 4,
     "job_file_bytes": 2 * MIB,
     "job_log_bytes": 100_000,
-    "max_running_jobs": 1,
 }
 
 
@@ -119,28 +116,6 @@ def test_a_damaged_upload_fails_the_job_and_is_named(bench: Bench) -> None:
         bench.client.submit(model, data).wait(30)
     assert caught.value.error.code == "upload_damaged"
     assert caught.value.error.details == {"kind": "model", "id": model.id}
-
-
-def test_the_next_attempt_waits(bench: Bench) -> None:
-    worker = bench.stack.start_worker(retry_pause_s=2.0)
-    bench.stack.stop_worker(bench.stack.workers[0])
-    began = time.monotonic()
-    failed(bench, ["memory"])
-    assert time.monotonic() - began > 2.0
-    assert worker.poll() is None
-
-
-def test_one_owner_runs_as_many_at_a_time_as_allowed(bench: Bench, tmp_path: Path) -> None:
-    bench.stack.start_worker()
-    jobs = [bench.submit(["sleep", 0.7]) for _ in range(3)]
-    spans = []
-    for job in jobs:
-        view = job.wait(40)
-        assert view.started_at
-        assert view.finished_at
-        spans.append((view.started_at, view.finished_at))
-    spans.sort()
-    assert all(first[1] <= second[0] for first, second in pairwise(spans))
 
 
 def test_kills_by_the_kernel_are_counted_where_it_says_so(

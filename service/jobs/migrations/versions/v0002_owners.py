@@ -1,4 +1,4 @@
-"""API keys and owners; queues; pauses between attempts; the size of results."""
+"""API keys, owners and quotas; queues and pauses; an id that database and files share."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Float(53), nullable=False),
         sa.Column("revoked_at", sa.Float(53)),
         sa.PrimaryKeyConstraint("id", name="pk_api_key"),
+    )
+    op.create_table(
+        "installation",
+        sa.Column("id", sa.String(40), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_installation"),
     )
     for table in ("model", "dataset", "job"):
         op.add_column(table, _text("owner", 40, "local"))
