@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from service import handlers
+from service import handlers, logs
 from service.deps import BEARER, Parts, assemble
 from service.errors import CannotStart
 from service.guard import Guard
@@ -40,6 +40,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        logs.configure(parts.settings)
         housekeeping = asyncio.create_task(_keep_house(parts))
         yield
         housekeeping.cancel()
@@ -63,6 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         max_body_bytes=LARGEST_JSON,
         streaming=UPLOADS,
         patience_s=parts.settings.body_patience_s,
+        metrics=parts.metrics,
     )
     handlers.install(app)
     for router in (models.router(), datasets.router(), jobs.router, artifacts.router):

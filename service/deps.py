@@ -12,6 +12,7 @@ from service.errors import ArgumentInvalid, Unauthenticated
 from service.jobs import installation, library
 from service.jobs.artifacts import Artifacts
 from service.jobs.blobs import Blobs
+from service.jobs.census import Census
 from service.jobs.database import Database
 from service.jobs.keys import Keys
 from service.jobs.leases import Presence
@@ -23,6 +24,7 @@ from service.jobs.reaper import Reaper
 from service.jobs.store import Jobs
 from service.jobs.tables import Dataset, Model
 from service.jobs.upkeep import Upkeep
+from service.metrics import Metrics
 from service.settings import Settings
 
 LONGEST_KEY = 255
@@ -42,6 +44,7 @@ class Parts:
     datasets: Library[Dataset]
     jobs: Jobs
     presence: Presence
+    metrics: Metrics
     reaper: Reaper
     upkeep: Upkeep
 
@@ -73,6 +76,7 @@ def assemble(settings: Settings) -> Parts:
         datasets=datasets,
         jobs=jobs,
         presence=Presence(db),
+        metrics=Metrics(Census(db), blobs, settings.worker_ttl_s),
         reaper=Reaper(
             db=db,
             doorbell=doorbell,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
 import time
@@ -12,7 +13,12 @@ from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import logs
+from service.jobs.text import clean
+from service.metrics import Metrics
+
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+log = logging.getLogger(__name__)
 SLOWEST_BYTES_PER_S = 1024
 # Where a route sets one of these itself, its own counts.
 SAFE: Mapping[str, str] = {
@@ -33,13 +39,20 @@ class RequestContext:
         max_body_bytes: Limit of a body.
         streaming: The paths whose bodies limit their size themselves.
         patience_s: How much later than at ``SLOWEST_BYTES_PER_S`` a body may arrive.
+        metrics: Where requests are counted.
     """
 
     def __init__(
-        self, app: ASGIApp, *, max_body_bytes: int, streaming: frozenset[str], patience_s: float
+        self,
+        app: ASGIApp,
+        *,
+        max_body_bytes: int,
+        streaming: frozenset[str],
+        patience_s: float,
+        metrics: Metrics,
     ) -> None:
         self._app, self._limit, self._streaming = app, max_body_bytes, streaming
-        self._patience_s = patience_s
+        self._patience_s, self._metrics = patience_s, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -49,9 +62,13 @@ class RequestContext:
         offered = Headers(scope=scope).get("x-request-id", "")
         request_id = offered if REQUEST_ID.fullmatch(offered) else secrets.token_hex(8)
         scope["request_id"] = request_id
+        logs.request_id.set(request_id)
+        status, began = 0, time.monotonic()
 
         async def send_with_headers(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
                 for name, value in SAFE.items():
@@ -59,7 +76,14 @@ class RequestContext:
             await send(message)
 
         limit = None if scope["path"] in self._streaming else self._limit
-        await self._app(scope, self._limited(receive, limit), send_with_headers)
+        try:
+            await self._app(scope, self._limited(receive, limit), send_with_headers)
+        finally:
+            took = time.monotonic() - began
+            # Without a route it was refused before one was chosen, or there is none: one label for all.
+            route = getattr(scope.get("route"), "path", "none")
+            self._metrics.answered(scope["method"], route, status or 500, took)
+            log.info("%s %s: %s in %.3f s", scope["method"], clean(scope["path"], 300), status or 500, took)
 
     def _limited(self, receive: Receive, limit: int | None) -> Receive:
         began, arrived, complete = time.monotonic(), 0, False

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.errors import TimeLimitExceeded
 from service.jobs.artifacts import Artifact, Artifacts
 from service.jobs.blobs import Blobs
+from service.jobs.census import Census
 from service.jobs.failure import place, tell
 from service.jobs.leases import Claim, Leases, Report
 from service.settings import Settings
@@ -66,6 +68,7 @@ class Supervisor:
 
     settings: Settings
     leases: Leases
+    census: Census
     blobs: Blobs
     artifacts: Artifacts
     worker: str
@@ -85,6 +88,7 @@ class Supervisor:
             attempt = Attempt(self, claim, pulse)
             ending = attempt.run()
             self._settle(claim, ending, attempt.stage, pulse)
+        self._count(attempt)
         log.info("%s: attempt %d ended: %s", job_id, claim.attempt, type(ending).__name__.lower())
 
     def _settle(self, claim: Claim, ending: Ending, stage: str | None, pulse: Pulse) -> None:
@@ -98,6 +102,12 @@ class Supervisor:
                 log.warning("%s: cannot record its end: %s", claim.job_id, reason)
                 time.sleep(SETTLE_RETRY_S)
         self.artifacts.tidy(claim.job_id, claim.fence)
+
+    def _count(self, attempt: Attempt) -> None:
+        try:
+            self.census.add(attempt.took())
+        except SQLAlchemyError as error:
+            log.warning("%s: cannot count its stages: %s", attempt.claim.job_id, error)
 
     def _record(self, claim: Claim, ending: Ending, error: dict[str, Any]) -> None:
         match ending:
@@ -132,6 +142,7 @@ class Attempt:
     _latest: Report | None = None
     _reported_at: float = field(default=float("-inf"))
     _asked_at: float | None = None
+    _began: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> Ending:
         """Start the child and stay until it has ended."""
@@ -195,8 +206,14 @@ class Attempt:
         match message:
             case {"progress": dict(told)}:
                 self._latest = Report(**told)
+                self._began.setdefault(self._latest.stage, time.monotonic())
             case {"done": _} | {"error": _}:
                 self._result = message
+
+    def took(self) -> dict[str, float]:
+        """Seconds in each stage that another one followed."""
+        starts = list(self._began.items())
+        return {stage: after - began for (stage, began), (_, after) in pairwise(starts)}
 
     def _pass_on(self) -> None:
         """Write the newest progress: at once when a stage begins, else about once a second."""

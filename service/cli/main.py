@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from service.cli import admin, compress, jobs, keys, local, serve
+from service.cli import admin, compress, doctor, jobs, keys, local, serve
 from service.cli.output import print_json
 from sosp_core.errors import InputError, SospError, every_error
 
@@ -25,6 +25,7 @@ app.command("inspect")(local.inspect)
 app.command("bench")(local.bench)
 app.command("serve")(serve.serve)
 app.command("worker")(serve.worker)
+app.command("doctor")(doctor.doctor)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
 app.add_typer(admin.app, name="admin")

@@ -126,6 +126,16 @@ class Blobs:
         """Bytes that are free above the floor; may be negative."""
         return shutil.disk_usage(self._root).free - self._floor
 
+    def writable(self) -> bool:
+        """Whether a file can be made now."""
+        try:
+            with self.writer(limit=1) as writer:
+                writer.write(b".")
+                writer.finish()
+        except (OSError, StorageFull):
+            return False
+        return True
+
     def require_space(self, size: int) -> None:
         """Raise ``StorageFull`` unless ``size`` bytes fit above the floor."""
         if self.free() < size:

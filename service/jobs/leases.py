@@ -17,8 +17,8 @@ from service.jobs.artifacts import Artifact
 from service.jobs.database import Database
 from service.jobs.quotas import Quotas, lock_of
 from service.jobs.records import change, end_attempt, move, rows_changed
-from service.jobs.states import JobState
-from service.jobs.tables import ANY, Dataset, Job, JobAttempt, Model, Worker, clock
+from service.jobs.states import ANY, JobState
+from service.jobs.tables import Dataset, Job, JobAttempt, Model, Worker, clock
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.jobs.queues import address
-from service.jobs.tables import ANY
+from service.jobs.states import ANY
 
 RUN_JOB = "sosp.run_job"
 WEEK_S = 7 * 24 * 3600

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from service.jobs.tables import ANY
+from service.jobs.states import ANY
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from service.jobs.failure import failure
 from service.jobs.messages import Doorbell
 from service.jobs.quotas import count
 from service.jobs.records import end_attempt, move, rows_changed
-from service.jobs.states import JobState
-from service.jobs.tables import ANY, IdempotencyKey, Job, JobAttempt, Worker, clock
+from service.jobs.states import ANY, JobState
+from service.jobs.tables import IdempotencyKey, Job, JobAttempt, Worker, clock
 
 KEY_LIFETIME_S = 24 * 3600
 

@@ -13,12 +13,10 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.sql.functions import FunctionElement
 
-from service.jobs.states import JobState
+from service.jobs.states import ANY, JobState
 
 # Who owns what is made without a key.
 LOCAL = "local"
-# The queue of jobs that may run anywhere.
-ANY = "any"
 
 
 class Role(StrEnum):
@@ -179,6 +177,16 @@ class Worker(Base):
     name: Mapped[str] = mapped_column(String(255), primary_key=True)
     seen_at: Mapped[float] = mapped_column(Float(53))
     queues: Mapped[str] = mapped_column(String(255), default=ANY)
+
+
+class StageTotal(Base):
+    """How often a stage was gone through, and how long that took altogether."""
+
+    __tablename__ = "stage_total"
+
+    stage: Mapped[str] = mapped_column(String(64), primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger, default=0)
+    seconds: Mapped[float] = mapped_column(Float(53), default=0.0)
 
 
 class Installation(Base):

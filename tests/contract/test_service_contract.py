@@ -95,6 +95,7 @@ def test_the_documented_addresses_exist(tmp_path: Path) -> None:
         "GET /v1/jobs/{job_id}/artifacts/{name}",
         "GET /healthz",
         "GET /readyz",
+        "GET /metrics",
     }
     recipe = document["components"]["schemas"]["JobRequest"]["properties"]["recipe"]
     assert {"prune", "finetune", "benchmark"} <= set(recipe["properties"])

@@ -25,6 +25,13 @@ def upgrade() -> None:
         sa.Column("id", sa.String(40), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_installation"),
     )
+    op.create_table(
+        "stage_total",
+        sa.Column("stage", sa.String(64), nullable=False),
+        sa.Column("count", sa.BigInteger, nullable=False),
+        sa.Column("seconds", sa.Float(53), nullable=False),
+        sa.PrimaryKeyConstraint("stage", name="pk_stage_total"),
+    )
     for table in ("model", "dataset", "job"):
         op.add_column(table, _text("owner", 40, "local"))
         op.create_index(f"ix_{table}_owner", table, ["owner"])
