@@ -108,6 +108,7 @@ class Stack:
     listener: socket.socket
     scripted: bool
     http: httpx.Client
+    log: Path | None = None  # where the processes write what they have to say, if not here
     api: subprocess.Popen[bytes] | None = None
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -123,8 +124,16 @@ class Stack:
         number = self.listener.fileno()
         options = ["--factory", "service.app:create_app", "--fd", str(number), "--log-level", "warning"]
         command = [sys.executable, "-m", "uvicorn", *options, "--timeout-graceful-shutdown", "1"]
-        self.api = subprocess.Popen(command, env=self.environment(), pass_fds=(number,))
+        self.api = self._spawn(command, self.environment(), pass_fds=(number,))
         until(lambda: self.get("/healthz").status_code == 200)
+
+    def _spawn(
+        self, command: list[str], environment: dict[str, str], **options: Any
+    ) -> subprocess.Popen[bytes]:
+        if self.log is None:
+            return subprocess.Popen(command, env=environment, **options)
+        with self.log.open("ab") as log:
+            return subprocess.Popen(command, env=environment, stdout=log, stderr=log, **options)
 
     def stop_api(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self.api is not None:
@@ -135,7 +144,7 @@ class Stack:
     def start_worker(self, **settings: Any) -> subprocess.Popen[bytes]:
         changed = Settings(**(self.settings.model_dump() | settings))
         environment = self.environment() | changed.environment()
-        worker = subprocess.Popen([sys.executable, "-m", "worker"], env=environment)
+        worker = self._spawn([sys.executable, "-m", "worker"], environment)
         self.workers.append(worker)
         until(lambda: any(name.endswith(f":{worker.pid}") for name in self.present()))
         return worker
@@ -165,13 +174,13 @@ class Stack:
 
 @contextmanager
 def running_stack(
-    data_dir: Path, *, workers: int = 0, scripted: bool = True, **settings: Any
+    data_dir: Path, *, workers: int = 0, scripted: bool = True, log: Path | None = None, **settings: Any
 ) -> Iterator[Stack]:
     """A stack that runs for the length of the block; ``scripted`` puts the stand-in for the pipeline."""
     configured = Settings(data_dir=data_dir, **(FAST | settings))
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
     http = httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=30)
-    stack = Stack(configured, listener, scripted, http)
+    stack = Stack(configured, listener, scripted, http, log)
     with ExitStack() as cleanup:
         cleanup.callback(stack.stop)
         stack.start_api()
