@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test check serve bench proof clean
+.PHONY: help install demo test check serve bench proof soak clean
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
 
@@ -23,10 +23,13 @@ check: install ## format, lint, types
 	$(BIN)/mypy
 
 test: check ## check, then every test that needs no extra hardware
-	$(BIN)/python -m pytest -m "not slow and not benchmark"
+	$(BIN)/python -m pytest -m "not slow and not benchmark and not soak"
+
+soak: install ## minutes of killed processes, broken connections and hostile models
+	$(BIN)/python -m pytest -m soak -s
 
 proof: install ## the slower proofs on the pretrained networks of ../shared
-	$(BIN)/python -m pytest -m "slow and not benchmark" -s
+	$(BIN)/python -m pytest -m "slow and not benchmark and not soak" -s
 
 bench: install ## speed and memory, as ratios taken in one run
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s

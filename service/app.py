@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from service import handlers
-from service.deps import Parts, assemble
+from service import handlers, logs
+from service.deps import BEARER, Parts, assemble
+from service.errors import CannotStart
+from service.guard import Guard
 from service.jobs.messages import BROKER_ERRORS
 from service.middleware import RequestContext
 from service.problems import Problem
-from service.routes import artifacts, datasets, health, jobs, models
+from service.routes import artifacts, datasets, docs, health, jobs, models
 from service.settings import Settings
 
 LARGEST_JSON = 2**20
 UPLOADS = frozenset({"/v1/models", "/v1/datasets"})
-PRUNE_EVERY_S = 3600
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: {"model": Problem, "description": "There is no valid key."},
+    429: {"model": Problem, "description": "Too many requests, or jobs."},
+}
 
 log = logging.getLogger(__name__)
 
@@ -33,39 +40,51 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(parts.blobs.remove_stale)
+        logs.configure(parts.settings)
         housekeeping = asyncio.create_task(_keep_house(parts))
         yield
         housekeeping.cancel()
         with suppress(asyncio.CancelledError):
             await housekeeping
-        parts.doorbell.close()
-        parts.db.close()
+        parts.close()
 
     app = FastAPI(
         title="SOSP",
         summary="ONNX model and unlabelled data in; a slim, measured ONNX model out.",
         version=version("sosp"),
+        docs_url=None,  # FastAPI's own pages fetch their scripts from elsewhere; see routes.docs
+        redoc_url=None,
         lifespan=lifespan,
         responses={"default": {"model": Problem, "description": "A problem, by RFC 9457."}},
     )
     app.state.parts = parts
-    app.add_middleware(RequestContext, max_body_bytes=LARGEST_JSON, streaming=UPLOADS)
+    app.add_middleware(Guard, keys=parts.keys, settings=parts.settings)
+    app.add_middleware(
+        RequestContext,
+        max_body_bytes=LARGEST_JSON,
+        streaming=UPLOADS,
+        patience_s=parts.settings.body_patience_s,
+        metrics=parts.metrics,
+    )
     handlers.install(app)
-    for router in (models.router(), datasets.router(), jobs.router, artifacts.router, health.router):
+    for router in (models.router(), datasets.router(), jobs.router, artifacts.router):
+        app.include_router(router, dependencies=[BEARER], responses=REFUSALS)
+    for router in (health.router, docs.router):
         app.include_router(router)
     return app
 
 
 async def _keep_house(parts: Parts) -> None:
-    """Sweep for lost jobs for as long as the application runs."""
-    rounds = 0
+    """Sweep for lost jobs, and less often for files nobody needs, while the application runs."""
+    clean_at = 0.0
     while True:
         try:
             await run_in_threadpool(parts.reaper.sweep)
-            if rounds % max(1, round(PRUNE_EVERY_S / parts.settings.reap_interval_s)) == 0:
+            if time.monotonic() >= clean_at:
+                clean_at = time.monotonic() + parts.settings.gc_interval_s
                 await run_in_threadpool(parts.doorbell.prune)
-        except (SQLAlchemyError, *BROKER_ERRORS) as error:
+                swept = await run_in_threadpool(parts.upkeep.sweep)
+                log.info("removed what nothing refers to: %s", swept)
+        except (SQLAlchemyError, OSError, CannotStart, *BROKER_ERRORS) as error:
             log.warning("housekeeping: %s; the next round tries again", error)
-        rounds += 1
         await asyncio.sleep(parts.settings.reap_interval_s)

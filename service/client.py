@@ -95,10 +95,12 @@ class Client:
         *,
         evaluation: UploadView | str | None = None,
         recipe: Mapping[str, Any] | None = None,
+        queue: str = "any",
         idempotency_key: str | None = None,
     ) -> Job:
         """Queue a job; sent again after a lost connection, it is still one job."""
         order = {"model_id": _id(model), "dataset_id": _id(dataset), "recipe": dict(recipe or {})}
+        order["queue"] = queue
         if evaluation is not None:
             order["evaluation_id"] = _id(evaluation)
         key = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
@@ -189,6 +191,12 @@ class Job:
         answer = self._transport.call("POST", f"/v1/jobs/{self.id}/cancel")
         self.view = JobView.model_validate_json(answer.content)
         return self.view
+
+    def retry(self) -> Job:
+        """Queue a new job like this one, which failed or was cancelled."""
+        key = {"Idempotency-Key": secrets.token_hex(16)}
+        answer = self._transport.call("POST", f"/v1/jobs/{self.id}/retry", headers=key)
+        return Job(self._transport, JobView.model_validate_json(answer.content))
 
     def download(self, directory: str | os.PathLike[str]) -> dict[str, Path]:
         """Fetch every artifact into ``directory``, whole and verified or not at all."""

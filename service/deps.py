@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Request, Security
+from fastapi.security import HTTPBearer
 
-from service.errors import ArgumentInvalid
-from service.jobs import library
+from service.errors import ArgumentInvalid, Unauthenticated
+from service.jobs import installation, library
 from service.jobs.artifacts import Artifacts
 from service.jobs.blobs import Blobs
+from service.jobs.census import Census
 from service.jobs.database import Database
+from service.jobs.keys import Keys
 from service.jobs.leases import Presence
 from service.jobs.library import Library
 from service.jobs.messages import Doorbell
+from service.jobs.owners import Caller
+from service.jobs.quotas import Quotas
 from service.jobs.reaper import Reaper
 from service.jobs.store import Jobs
 from service.jobs.tables import Dataset, Model
+from service.jobs.upkeep import Upkeep
+from service.metrics import Metrics
 from service.settings import Settings
 
 LONGEST_KEY = 255
@@ -32,44 +39,83 @@ class Parts:
     blobs: Blobs
     artifacts: Artifacts
     doorbell: Doorbell
+    keys: Keys
     models: Library[Model]
     datasets: Library[Dataset]
     jobs: Jobs
     presence: Presence
+    metrics: Metrics
     reaper: Reaper
+    upkeep: Upkeep
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self.doorbell.close()
+        self.db.close()
 
 
 def assemble(settings: Settings) -> Parts:
     """Open what the settings name; creates directories and tables that are missing."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     db = Database(settings.database_url)
-    db.create_tables()
+    db.migrate()
+    installation.tie(db, settings.data_dir)
     blobs = Blobs(settings.data_dir, floor=settings.free_space_floor_bytes)
     doorbell = Doorbell(settings.broker_url)
+    quotas = Quotas.of(settings)
+    models, datasets = library.models(db, blobs, quotas), library.datasets(db, blobs, quotas)
+    artifacts, jobs = Artifacts(settings.data_dir), Jobs(db, quotas)
     return Parts(
         settings=settings,
         db=db,
         blobs=blobs,
-        artifacts=Artifacts(settings.data_dir),
+        artifacts=artifacts,
         doorbell=doorbell,
-        models=library.models(db, blobs),
-        datasets=library.datasets(db, blobs),
-        jobs=Jobs(db),
+        keys=Keys(db),
+        models=models,
+        datasets=datasets,
+        jobs=jobs,
         presence=Presence(db),
+        metrics=Metrics(Census(db), blobs, settings.worker_ttl_s),
         reaper=Reaper(
             db=db,
             doorbell=doorbell,
             max_attempts=settings.max_attempts,
+            max_running_jobs=settings.max_running_jobs,
             republish_after_s=settings.republish_after_s,
             worker_ttl_s=settings.worker_ttl_s,
+        ),
+        upkeep=Upkeep(
+            db=db,
+            root=settings.data_dir,
+            blobs=blobs,
+            artifacts=artifacts,
+            models=models,
+            datasets=datasets,
+            jobs=jobs,
+            keep_jobs_s=settings.keep_jobs_s,
+            keep_uploads_s=settings.keep_uploads_s,
         ),
     )
 
 
-def parts(request: Request) -> Parts:
-    """The parts of the application that serves this request."""
+def own_parts(request: Request) -> Parts:
+    """The parts of the application that serves this request, for what shows nobody's things."""
     found: Parts = request.app.state.parts
     return found
+
+
+def parts(request: Request) -> Parts:
+    """The same as far as the caller may see them; what belongs to others is not there."""
+    found, caller = own_parts(request), request.scope.get("caller")
+    if not isinstance(caller, Caller):  # ``service.guard`` did not look at this request
+        raise Unauthenticated(reason="this takes an API key")
+    return replace(
+        found,
+        models=found.models.by(caller),
+        datasets=found.datasets.by(caller),
+        jobs=found.jobs.by(caller),
+    )
 
 
 def idempotency_key(key: Annotated[str | None, Header(alias="Idempotency-Key")] = None) -> str | None:
@@ -87,6 +133,9 @@ def known_seq(if_none_match: Annotated[str | None, Header()] = None) -> int | No
     return int(tag) if tag.isascii() and tag.isdecimal() and len(tag) < 16 else None
 
 
+# For the documentation alone: ``service.guard`` looks at keys before a body is read.
+BEARER = Security(HTTPBearer(auto_error=False, description="As made by `sosp keys create`."))
 PartsDep = Annotated[Parts, Depends(parts)]
+OwnPartsDep = Annotated[Parts, Depends(own_parts)]
 KeyDep = Annotated[str | None, Depends(idempotency_key)]
 KnownSeqDep = Annotated[int | None, Depends(known_seq)]

@@ -17,9 +17,12 @@ from types import FrameType
 from typing import Self
 
 import uvicorn
+from fastapi import FastAPI
 
 from service.app import create_app
 from service.errors import CannotStart
+from service.guard import is_loopback
+from service.jobs.keys import Keys
 from service.settings import Settings
 
 STOP_GRACE_S = 15.0
@@ -76,12 +79,19 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
     """Serve until interrupted; ``on_ready`` is called with the address once requests are accepted.
 
     Raises:
-        CannotStart: Another server uses the data directory, or the address is taken.
+        CannotStart: Another server uses the data directory, the address is taken, or it can be
+            reached from elsewhere and there is no API key.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with _sole_user_of(settings), _listening(settings) as listener:
-        host, port = listener.getsockname()[:2]
+    with _sole_user_of(settings):
         app = create_app(settings)
+        _require_keys_elsewhere(settings, app.state.parts.keys)
+        _run(settings, app, on_ready)
+
+
+def _run(settings: Settings, app: FastAPI, on_ready: Callable[[str], None]) -> None:
+    with _listening(settings) as listener:
+        host, port = listener.getsockname()[:2]
         config = uvicorn.Config(
             app, log_level=settings.log_level, access_log=False, timeout_graceful_shutdown=DRAIN_S
         )
@@ -89,6 +99,12 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
         with WorkerKeeper(settings):
             on_ready(f"http://{host}:{port}")
             uvicorn.Server(config).run(sockets=[listener])
+
+
+def _require_keys_elsewhere(settings: Settings, keys: Keys) -> None:
+    if not is_loopback(settings.host) and not keys.any():
+        reason = f"{settings.host} can be reached by others; make a key first: sosp keys create NAME"
+        raise CannotStart(reason=reason)
 
 
 @contextmanager

@@ -5,12 +5,20 @@ ServiceError(SospError)
 │   ├── NotFound                kind, id
 │   ├── InUse                   kind, id, job_id
 │   ├── JobNotFinished          id, state
+│   ├── JobNotFailed            id, state
 │   ├── ArgumentInvalid         field, reason
 │   ├── RangeUnsatisfiable      size
 │   ├── UploadTooLarge          limit
 │   ├── ChecksumMismatch        expected, got
 │   ├── EncodingUnsupported     encoding
-│   └── IdempotencyMismatch     key
+│   ├── IdempotencyMismatch     key
+│   ├── Unauthenticated         reason
+│   ├── Forbidden               role
+│   ├── HostRefused             host
+│   ├── OriginRefused           origin
+│   ├── TooManyRequests         retry_after_s
+│   ├── QuotaExceeded           limit
+│   └── QueueFull               limit
 ├── StorageFull                 what
 ├── Unavailable                 part
 ├── CannotStart                 reason
@@ -18,6 +26,9 @@ ServiceError(SospError)
     ├── ProcessKilled           signal, hint
     ├── ProcessExited           status
     ├── ResultIncomplete        name
+    ├── ResultTooLarge          limit
+    ├── ProcessorTimeExceeded   limit_s
+    ├── UploadDamaged           kind, id
     ├── TimeLimitExceeded       limit_s
     └── WorkerLost              attempt
 """
@@ -73,6 +84,18 @@ class JobNotFinished(RequestError):
 
     def __str__(self) -> str:
         return f"job {self.id!r} is {self.state}; cancel it or wait for its end"
+
+
+@dataclass(eq=False, kw_only=True)
+class JobNotFailed(RequestError):
+    """Only a job that failed or was cancelled is tried again."""
+
+    code: ClassVar[str] = "job_not_failed"
+    id: str
+    state: str
+
+    def __str__(self) -> str:
+        return f"job {self.id!r} is {self.state}; only failed and cancelled ones are tried again"
 
 
 @dataclass(eq=False, kw_only=True)
@@ -141,6 +164,84 @@ class IdempotencyMismatch(RequestError):
 
     def __str__(self) -> str:
         return f"Idempotency-Key {self.key!r} was used before with another body"
+
+
+@dataclass(eq=False, kw_only=True)
+class Unauthenticated(RequestError):
+    """The request names no key that is valid here."""
+
+    code: ClassVar[str] = "unauthenticated"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}; send one as Authorization: Bearer KEY"
+
+
+@dataclass(eq=False, kw_only=True)
+class Forbidden(RequestError):
+    """The key is valid, and not for this."""
+
+    code: ClassVar[str] = "forbidden"
+    role: str
+
+    def __str__(self) -> str:
+        return f"this takes a key of the role {self.role}"
+
+
+@dataclass(eq=False, kw_only=True)
+class HostRefused(RequestError):
+    """Without keys the service answers to names of this machine only."""
+
+    code: ClassVar[str] = "host_refused"
+    host: str
+
+    def __str__(self) -> str:
+        return f"{self.host!r} is not this machine; use 127.0.0.1 or localhost, or make an API key"
+
+
+@dataclass(eq=False, kw_only=True)
+class OriginRefused(RequestError):
+    """The request was made by a web page that is not ours."""
+
+    code: ClassVar[str] = "origin_refused"
+    origin: str
+
+    def __str__(self) -> str:
+        return f"requests made by pages of {self.origin!r} are not served"
+
+
+@dataclass(eq=False, kw_only=True)
+class TooManyRequests(RequestError):
+    """Requests come faster than this installation allows."""
+
+    code: ClassVar[str] = "too_many_requests"
+    retry_after_s: int
+
+    def __str__(self) -> str:
+        return f"too many requests; try again in {self.retry_after_s} s"
+
+
+@dataclass(eq=False, kw_only=True)
+class QuotaExceeded(RequestError):
+    """The owner's files would take more room than allowed; delete what is not needed."""
+
+    code: ClassVar[str] = "quota_exceeded"
+    limit: int
+
+    def __str__(self) -> str:
+        return f"all files together would exceed the limit of {self.limit:,} bytes; delete some"
+
+
+@dataclass(eq=False, kw_only=True)
+class QueueFull(RequestError):
+    """The owner has as many jobs waiting as allowed."""
+
+    code: ClassVar[str] = "queue_full"
+    retryable: ClassVar[bool] = True
+    limit: int
+
+    def __str__(self) -> str:
+        return f"{self.limit} jobs are waiting already, which is the limit"
 
 
 @dataclass(eq=False, kw_only=True)
@@ -217,6 +318,43 @@ class ResultIncomplete(AttemptLost):
 
     def __str__(self) -> str:
         return f"the job's process reported success, but made no {self.name}"
+
+
+@dataclass(eq=False, kw_only=True)
+class ResultTooLarge(AttemptLost):
+    """The job's process tried to write a larger file than this installation allows."""
+
+    code: ClassVar[str] = "result_too_large"
+    retryable: ClassVar[bool] = False
+    limit: int
+
+    def __str__(self) -> str:
+        return f"the job tried to write a file larger than the limit of {self.limit:,} bytes"
+
+
+@dataclass(eq=False, kw_only=True)
+class ProcessorTimeExceeded(AttemptLost):
+    """The attempt used more processor time than this installation allows."""
+
+    code: ClassVar[str] = "processor_time_exceeded"
+    retryable: ClassVar[bool] = False
+    limit_s: int
+
+    def __str__(self) -> str:
+        return f"the job used more processor time than the limit of {self.limit_s} s"
+
+
+@dataclass(eq=False, kw_only=True)
+class UploadDamaged(AttemptLost):
+    """The stored bytes of an upload are not the ones that were sent; upload it again."""
+
+    code: ClassVar[str] = "upload_damaged"
+    retryable: ClassVar[bool] = False
+    kind: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"the stored file of {self.kind} {self.id!r} is missing or damaged; upload it again"
 
 
 @dataclass(eq=False, kw_only=True)

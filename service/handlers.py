@@ -13,12 +13,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from service import problems
-from service.errors import Unavailable
+from service.errors import StorageFull, TooManyRequests, Unauthenticated, Unavailable
 from service.jobs.text import clean
 from service.problems import MEDIA_TYPE, PLAIN, FieldError, Place, Problem
 from sosp_core.errors import SospError
 
 MOST_ERRORS = 20
+# How SQLite, and PostgreSQL, say that the disk is full.
+FULL = ("database or disk is full", "No space left on device", "could not extend file")
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +41,20 @@ def install(app: FastAPI) -> None:
 
 async def on_deliberate(request: Request, error: SospError) -> Response:
     """An error of either tree."""
-    return _send(problems.of_error(error, _place(request)), retry=error.retryable)
+    headers: dict[str, str] = {}
+    match error:
+        case Unauthenticated():
+            headers["WWW-Authenticate"] = "Bearer"
+        case TooManyRequests():
+            headers["Retry-After"] = str(error.retry_after_s)
+    return _send(problems.of_error(error, _place(request)), retry=error.retryable, headers=headers)
 
 
 async def on_database(request: Request, error: OperationalError) -> Response:
     """The database is locked, full or away."""
     log.error("database: %s", error)
+    if any(words in str(error.orig) for words in FULL):
+        return await on_deliberate(request, StorageFull(what="the job database"))
     return await on_deliberate(request, Unavailable(part="database"))
 
 

@@ -12,6 +12,7 @@ from pydantic_core import CoreSchema
 from service import problems, recipes
 from service.jobs.order import JobOrder
 from service.jobs.states import TERMINAL, JobState
+from service.settings import QUEUE
 
 if TYPE_CHECKING:  # the client shares these schemas, and has no database
     from service.jobs.tables import Dataset, Job, JobAttempt, JobEvent, Model
@@ -52,6 +53,9 @@ class JobRequest(Strict):
     recipe: Annotated[dict[str, Any], RecipeSchema] = Field(
         default_factory=dict, description="What to do; every field has a default."
     )
+    queue: str = Field(
+        default="any", pattern=f"^({QUEUE})$", description="Where to run: any, cpu, gpu or bench.<label>."
+    )
 
     def to_order(self) -> JobOrder:
         """What the store needs; ``RecipeInvalid`` if the recipe is not one."""
@@ -60,6 +64,7 @@ class JobRequest(Strict):
             dataset_id=self.dataset_id,
             evaluation_id=self.evaluation_id,
             recipe=recipes.dump(recipes.parse(self.recipe)),
+            queue=self.queue,
         )
 
 
@@ -149,6 +154,7 @@ class Links(BaseModel):
 
     self: str
     cancel: str
+    retry: str
     events: str
     artifacts: str
 
@@ -170,6 +176,8 @@ class JobView(BaseModel):
     dataset_id: str
     evaluation_id: str | None
     recipe: dict[str, Any]
+    queue: str = Field(description="Where it runs, or shall run.")
+    retry_of: str | None = Field(description="The job this one was made from by asking for it again.")
     attempt: int = Field(description="Number of the current or last attempt.")
     cancel_requested: bool
     created_at: Time
@@ -188,7 +196,7 @@ class JobView(BaseModel):
     def of(cls, job: Job, **more: Any) -> Self:
         """The view of a row."""
         path = f"/v1/jobs/{job.id}"
-        links = {name: f"{path}/{name}" for name in ("cancel", "events", "artifacts")}
+        links = {name: f"{path}/{name}" for name in ("cancel", "retry", "events", "artifacts")}
         made = {
             "links": {"self": path, **links},
             "artifacts": [

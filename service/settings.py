@@ -5,14 +5,19 @@ Read once, in ``service.app.create_app``, ``worker.app.create_worker`` and the c
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
 import platformdirs
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 GIB = 2**30
+# ``any`` runs on whatever is free, ``cpu`` and ``gpu`` on workers that say so, and ``bench.<label>``
+# on the very hardware whose speed matters.
+QUEUE = r"any|cpu|gpu|bench\.[a-z0-9][a-z0-9-]{0,31}"
+LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -30,13 +35,43 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port the API listens on.")
     log_level: LogLevel = Field(default="info", description="How much is logged.")
+    log_format: LogFormat = Field(default="text", description="text for people, json for programs.")
 
+    require_keys: bool = Field(
+        default=False, description="Every request takes an API key; without this, once one was made."
+    )
+    requests_per_minute: int = Field(
+        default=1200, ge=1, description="Requests of one key, by each API process; as many at once."
+    )
+    max_stored_bytes: int = Field(
+        default=64 * GIB, ge=1, description="Size of all uploads and results of one key."
+    )
+    max_queued_jobs: int = Field(default=1000, ge=1, description="Waiting jobs of one key.")
+    max_running_jobs: int = Field(
+        default=100, ge=1, description="Running jobs of one key; further ones wait for their turn."
+    )
+    body_patience_s: float = Field(
+        default=30.0, gt=0, description="A body may be this much slower than 1 KiB/s."
+    )
     max_upload_bytes: int = Field(default=2 * GIB, ge=1, description="Largest accepted file.")
     max_unpacked_bytes: int = Field(
         default=16 * GIB, ge=1, description="Largest size a data archive may declare to unpack to."
     )
     free_space_floor_bytes: int = Field(
         default=GIB, ge=0, description="Uploads are refused while less than this would stay free on the disk."
+    )
+
+    queues: str = Field(
+        default="any,cpu,gpu", description="Queues a worker takes jobs from: any, cpu, gpu, bench.<label>."
+    )
+    keep_jobs_s: float = Field(
+        default=0, ge=0, description="Jobs that ended longer ago are deleted with their results; 0: never."
+    )
+    keep_uploads_s: float = Field(
+        default=0, ge=0, description="Older uploads that no unfinished job uses are deleted; 0: never."
+    )
+    gc_interval_s: float = Field(
+        default=3600.0, gt=0, description="How often files nothing refers to are removed."
     )
 
     lease_s: float = Field(default=60.0, gt=0, description="A worker silent for this long has lost its job.")
@@ -48,6 +83,22 @@ class Settings(BaseSettings):
         default=2.0, ge=0, description="Time a job has to stop before it is killed."
     )
     job_time_limit_s: float = Field(default=86_400.0, gt=0, description="A longer attempt is killed.")
+    job_memory_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Address space of a job's process; 0 sets no limit, as CUDA needs, which reserves much.",
+    )
+    job_cpu_s: int = Field(default=0, ge=0, description="Processor time of a job's process; 0: no limit.")
+    job_file_bytes: int = Field(
+        default=16 * GIB, ge=2**20, description="Largest file a job's process may write."
+    )
+    job_log_bytes: int = Field(default=4 * 2**20, ge=1024, description="Largest log kept of an attempt.")
+    job_network: bool = Field(
+        default=False, description="A job's process may use the network; without it only loopback, on Linux."
+    )
+    retry_pause_s: float = Field(
+        default=10.0, ge=0, description="Pause before the second attempt; doubled for each further one."
+    )
     max_attempts: int = Field(default=3, ge=1, description="Attempts of a job that keeps losing its process.")
 
     worker_beat_s: float = Field(default=5.0, gt=0, description="How often a worker says it is alive.")
@@ -66,6 +117,14 @@ class Settings(BaseSettings):
         self.database_url = self.database_url or f"sqlite:///{root / 'sosp.db'}"
         self.broker_url = self.broker_url or f"sqla+sqlite:///{root / 'broker.db'}"
         return self
+
+    @field_validator("queues")
+    @classmethod
+    def _are_queues(cls, value: str) -> str:
+        for name in value.split(","):
+            if not re.fullmatch(QUEUE, name.strip(), re.ASCII):
+                raise ValueError(f"{name!r} is not a queue: any, cpu, gpu or bench.<label>")
+        return value
 
     @model_validator(mode="after")
     def _lease_outlives_heartbeats(self) -> Self:

@@ -8,13 +8,22 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from service.errors import ArgumentInvalid, ChecksumMismatch, EncodingUnsupported, UploadTooLarge
-from service.jobs.blobs import Blobs, Staged
+from service.errors import (
+    ArgumentInvalid,
+    ChecksumMismatch,
+    EncodingUnsupported,
+    QuotaExceeded,
+    UploadTooLarge,
+)
+from service.jobs.blobs import Staged
+from service.jobs.library import Library
 from service.jobs.text import clean
+from sosp_core.errors import SospError
 
 # Chunks arrive in 64 KiB; a hop to a thread for each would cost more than the write.
 BATCH = 2**20
@@ -24,7 +33,7 @@ LONGEST_NAME = 255
 
 @asynccontextmanager
 async def staged(
-    request: Request, blobs: Blobs, *, limit: int, check: Callable[[Path], str]
+    request: Request, library: Library[Any], *, limit: int, check: Callable[[Path], str]
 ) -> AsyncIterator[tuple[Staged, str]]:
     """The request's body as a staged file, and its format as found by ``check``.
 
@@ -35,10 +44,14 @@ async def staged(
     if encoding.strip().lower() != "identity":
         raise EncodingUnsupported(encoding=clean(encoding, 100))
     expected = announced_sha256(request)
-    await run_in_threadpool(_require_room, request, blobs, limit)
-    with blobs.writer(limit) as writer:
-        async for batch in _batches(request):
-            await run_in_threadpool(writer.write, batch)
+    room = await run_in_threadpool(library.room)
+    await run_in_threadpool(_require_room, request, library, limit, room)
+    with library.blobs.writer(min(limit, room)) as writer:
+        try:
+            async for batch in _batches(request):
+                await run_in_threadpool(writer.write, batch)
+        except UploadTooLarge as error:
+            raise _refusal(library, limit, room) from error
         file = await run_in_threadpool(writer.finish)
         if expected is not None and expected != file.sha256:
             raise ChecksumMismatch(expected=expected, got=file.sha256)
@@ -68,12 +81,19 @@ def file_name(request: Request, default: str) -> str:
     return clean(last or default, LONGEST_NAME)
 
 
-def _require_room(request: Request, blobs: Blobs, limit: int) -> None:
+def _require_room(request: Request, library: Library[Any], limit: int, room: int) -> None:
     length = request.headers.get("content-length", "0")
-    size = int(length) if length.isdecimal() else 0
-    if size > limit:
-        raise UploadTooLarge(limit=limit)
-    blobs.require_space(size)
+    size = int(length) if length.isascii() and length.isdecimal() and len(length) < 19 else 0
+    if size > min(limit, room) or room <= 0:
+        raise _refusal(library, limit, room) if size <= limit else UploadTooLarge(limit=limit)
+    library.blobs.require_space(size)
+
+
+def _refusal(library: Library[Any], limit: int, room: int) -> SospError:
+    """Why no more than the smaller of ``limit`` and ``room`` is accepted."""
+    if room < limit:
+        return QuotaExceeded(limit=library.quotas.stored_bytes)
+    return UploadTooLarge(limit=limit)
 
 
 async def _batches(request: Request) -> AsyncIterator[bytes]:

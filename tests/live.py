@@ -7,20 +7,22 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+from sqlalchemy import select
 
 from service.client import Client, Job
+from service.jobs.database import Database
+from service.jobs.tables import Worker
 from service.schemas import UploadView
 from service.settings import Settings
 
@@ -36,6 +38,8 @@ FAST: dict[str, Any] = {
     "reap_interval_s": 0.3,
     "republish_after_s": 1.0,
     "max_attempts": 2,
+    "retry_pause_s": 0.2,
+    "requests_per_minute": 10**6,
     "free_space_floor_bytes": 0,
     "log_level": "warning",
 }
@@ -104,6 +108,7 @@ class Stack:
     listener: socket.socket
     scripted: bool
     http: httpx.Client
+    log: Path | None = None  # where the processes write what they have to say, if not here
     api: subprocess.Popen[bytes] | None = None
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -119,8 +124,16 @@ class Stack:
         number = self.listener.fileno()
         options = ["--factory", "service.app:create_app", "--fd", str(number), "--log-level", "warning"]
         command = [sys.executable, "-m", "uvicorn", *options, "--timeout-graceful-shutdown", "1"]
-        self.api = subprocess.Popen(command, env=self.environment(), pass_fds=(number,))
+        self.api = self._spawn(command, self.environment(), pass_fds=(number,))
         until(lambda: self.get("/healthz").status_code == 200)
+
+    def _spawn(
+        self, command: list[str], environment: dict[str, str], **options: Any
+    ) -> subprocess.Popen[bytes]:
+        if self.log is None:
+            return subprocess.Popen(command, env=environment, **options)
+        with self.log.open("ab") as log:
+            return subprocess.Popen(command, env=environment, stdout=log, stderr=log, **options)
 
     def stop_api(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self.api is not None:
@@ -131,15 +144,16 @@ class Stack:
     def start_worker(self, **settings: Any) -> subprocess.Popen[bytes]:
         changed = Settings(**(self.settings.model_dump() | settings))
         environment = self.environment() | changed.environment()
-        worker = subprocess.Popen([sys.executable, "-m", "worker"], env=environment)
+        worker = self._spawn([sys.executable, "-m", "worker"], environment)
         self.workers.append(worker)
         until(lambda: any(name.endswith(f":{worker.pid}") for name in self.present()))
         return worker
 
     def present(self) -> list[str]:
         """The names of the workers that said they are here and did not say they left."""
-        with closing(sqlite3.connect(self.settings.data_dir / "sosp.db")) as database:
-            return [name for (name,) in database.execute("SELECT name FROM worker")]
+        db = Database(self.settings.database_url, pooled=False)
+        with db.read() as session:
+            return list(session.scalars(select(Worker.name)))
 
     def stop_worker(self, worker: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM) -> None:
         worker.send_signal(how)
@@ -160,13 +174,13 @@ class Stack:
 
 @contextmanager
 def running_stack(
-    data_dir: Path, *, workers: int = 0, scripted: bool = True, **settings: Any
+    data_dir: Path, *, workers: int = 0, scripted: bool = True, log: Path | None = None, **settings: Any
 ) -> Iterator[Stack]:
     """A stack that runs for the length of the block; ``scripted`` puts the stand-in for the pipeline."""
     configured = Settings(data_dir=data_dir, **(FAST | settings))
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
     http = httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=30)
-    stack = Stack(configured, listener, scripted, http)
+    stack = Stack(configured, listener, scripted, http, log)
     with ExitStack() as cleanup:
         cleanup.callback(stack.stop)
         stack.start_api()

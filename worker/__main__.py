@@ -9,6 +9,7 @@ import warnings
 
 from celery.platforms import SecurityWarning
 
+from service.jobs import queues
 from service.lifeline import die_with
 from service.settings import Settings
 from worker.app import create_worker
@@ -31,6 +32,8 @@ def main() -> None:
     options = [
         "--loglevel",
         settings.log_level,
+        "--queues",
+        ",".join(map(queues.address, queues.parse(settings.queues))),
         "--without-gossip",
         "--without-mingle",
         "--without-heartbeat",

@@ -9,6 +9,7 @@ from typing import Any
 
 from celery import Celery, signals
 
+from service import logs
 from service.jobs.database import Database
 from service.jobs.messages import celery_config
 from service.settings import Settings
@@ -25,14 +26,15 @@ def create_worker(settings: Settings) -> Celery:
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     db = Database(settings.database_url, pooled=False)
-    db.create_tables()
+    db.migrate()
     db.close()
     app = Celery("sosp")
-    app.conf.update(celery_config(settings.broker_url) | _worker_config())
+    app.conf.update(celery_config(settings.broker_url, settings.job_time_limit_s) | _worker_config())
     worker = f"{socket.gethostname()}:{os.getpid()}"
     # Shared with the pool's process, which is forked later; a lock could be held by a dead one.
     stopping = multiprocessing.RawValue("b", 0)
     tasks.register(app, settings, worker=worker, stopping=lambda: bool(stopping.value))
+    signals.setup_logging.connect(lambda **kwargs: logs.configure(settings), weak=False)
     _announce(Beacon(settings, worker), stopping)
     return app
 
@@ -46,7 +48,6 @@ def _worker_config() -> dict[str, Any]:
         "worker_concurrency": 1,
         "worker_enable_remote_control": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        "worker_hijack_root_logger": True,
     }
 
 

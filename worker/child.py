@@ -6,26 +6,26 @@ else. Its standard output and error go to the job's log, its answers to a pipe.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import resource
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from service import recipes
-from service.errors import StorageFull
-from service.jobs.blobs import NO_SPACE
+from service.errors import ResultTooLarge, StorageFull
 from service.jobs.failure import tell
 from service.jobs.overall import overall
 from service.jobs.text import clean, finite
 from service.lifeline import die_with
 from sosp_core.errors import OutOfMemory, SospError
+from worker.confine import Limits, confine
+from worker.memory import exhausted_device
 from worker.wire import Order
 
 INTERNAL = {
@@ -96,31 +96,36 @@ def guarded(order: Order, progress: PipeProgress) -> dict[str, Any]:
         return run(order, progress)
     except SospError as error:
         return {"error": tell(error)}
-    except MemoryError:
-        return {"error": tell(OutOfMemory(device="cpu"))}
     except OSError as error:
         traceback.print_exc()
-        return {"error": tell(StorageFull(what="the job's files")) if error.errno in NO_SPACE else INTERNAL}
+        return {"error": _told_of_files(error, order)}
     # The one place where any exception is caught: this is the border of the job's process, and an
     # error that is not told would look like a crash. The traceback goes to the job's log.
-    except Exception:
-        traceback.print_exc()
-        return {"error": INTERNAL}
+    except Exception as error:
+        device = exhausted_device(error)
+        if device is None:
+            traceback.print_exc()
+            return {"error": INTERNAL}
+        return {"error": tell(OutOfMemory(device=device))}
 
 
-def _be_the_first_to_go() -> None:
-    """When memory runs out, let the kernel end this process rather than the worker."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError):  # not Linux, or not allowed
-        Path("/proc/self/oom_score_adj").write_text("500")
+def _told_of_files(error: OSError, order: Order) -> dict[str, Any]:
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return tell(StorageFull(what="the job's files"))
+        case errno.EFBIG:
+            return tell(ResultTooLarge(limit=order.limits["file_bytes"]))
+        case errno.ENOMEM:
+            return tell(OutOfMemory(device="cpu"))
+    return INTERNAL
 
 
 def main() -> None:
     """Run the order named on the command line."""
     order = Order.load(Path(sys.argv[1]))
     progress = PipeProgress(order.pipe)
-    die_with(order.parent)
-    _be_the_first_to_go()
+    confine(Limits(**order.limits))
+    die_with(order.parent)  # last: a change of credentials would undo it
     progress.send(guarded(order, progress))
 
 

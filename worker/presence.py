@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.jobs import leases
+from service.jobs import leases, queues
 from service.jobs.database import Database
 from service.settings import Settings
 
@@ -22,6 +22,7 @@ class Beacon:
         # Unpooled: the process that holds a beacon forks.
         self._presence = leases.Presence(Database(settings.database_url, pooled=False))
         self._every_s, self._worker = settings.worker_beat_s, worker
+        self._queues = queues.parse(settings.queues)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
 
@@ -40,7 +41,7 @@ class Beacon:
     def _run(self) -> None:
         while True:
             try:
-                self._presence.beat(self._worker)
+                self._presence.beat(self._worker, self._queues)
             except SQLAlchemyError as error:
                 log.warning("cannot say that this worker is alive: %s", error)
             if self._done.wait(self._every_s):

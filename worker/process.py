@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from service.errors import AttemptLost, ProcessExited, ProcessKilled
+from service.errors import (
+    AttemptLost,
+    ProcessExited,
+    ProcessKilled,
+    ProcessorTimeExceeded,
+    UploadDamaged,
+)
 from service.jobs.artifacts import LOG
 from service.jobs.blobs import Blobs
 from service.jobs.leases import Claim
+from sosp_core.errors import OutOfMemory
+from worker import memory
+from worker.confine import Limits
 from worker.wire import Lines, Order
 
 HINTS = {
@@ -25,15 +36,24 @@ HINTS = {
     signal.SIGBUS: "a library crashed on this model or data",
     signal.SIGFPE: "a library crashed on this model or data",
     signal.SIGILL: "a library uses instructions this processor lacks",
-    signal.SIGABRT: "a library gave up on this model or data",
+    signal.SIGABRT: "a library gave up on this model or data, or found no memory",
 }
+# All a job gets to know of its worker's environment: nothing with an address or a password.
+KEPT = re.compile(
+    r"PATH|HOME|LANG|LC_\w+|TZ|USER|LD_LIBRARY_PATH|PYTHON(PATH|HASHSEED|UNBUFFERED|DONTWRITEBYTECODE)"
+    r"|(OMP|MKL|OPENBLAS|KMP|GOMP|CUDA|CUDNN|CUBLAS|NVIDIA|NCCL|TORCH|PYTORCH|ORT)_\w+"
+)
 
 
 class Child:
     """A running ``worker.child``; leaving the ``with`` block ends its whole process group."""
 
-    def __init__(self, work: Path, inputs: dict[str, Path], claim: Claim) -> None:
+    def __init__(
+        self, work: Path, inputs: dict[str, Path], claim: Claim, limits: Limits, *, log_bytes: int
+    ) -> None:
         self._pipe, theirs = os.pipe()
+        self._log, self._log_bytes, self._limits = work / LOG, log_bytes, limits
+        self._kills = memory.kills()
         self._lines = Lines()
         order = Order(
             parent=os.getpid(),
@@ -43,9 +63,11 @@ class Child:
             evaluation=str(inputs["evaluation"]) if "evaluation" in inputs else None,
             recipe=claim.recipe,
             out=str(work / "out"),
+            limits=asdict(limits),
         )
         order.save(work / "order.json")
-        with (work / LOG).open("wb") as log:
+        # To append: the child goes on at the end of a log that was cut.
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 # -P: the working directory, where files of the job lie, is no place for modules.
                 [sys.executable, "-P", "-m", "worker.child", str(work / "order.json")],
@@ -64,6 +86,7 @@ class Child:
 
     def messages(self, timeout_s: float) -> Iterator[dict[str, Any]]:
         """What the child said within ``timeout_s``; returns early when it says something."""
+        self._cut_log()
         ready, _, _ = select.select([self._pipe], [], [], timeout_s)
         if ready:
             yield from self._lines.feed(os.read(self._pipe, 2**16))
@@ -91,19 +114,30 @@ class Child:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def reason(self) -> AttemptLost:
+    def reason(self) -> AttemptLost | OutOfMemory:
         """Why a child that said nothing ended."""
         status = self._process.wait()
         if status >= 0:
             return ProcessExited(status=status)
         number = signal.Signals(-status)
+        if number is signal.SIGKILL and memory.kills() > self._kills:
+            return OutOfMemory(device="cpu")
+        if number is signal.SIGXCPU:
+            return ProcessorTimeExceeded(limit_s=self._limits.cpu_s)
         return ProcessKilled(signal=number.name, hint=HINTS.get(number, ""))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
+        self._cut_log()
         os.close(self._pipe)
+
+    def _cut_log(self) -> None:
+        """Keep the beginning of a log that has become too long."""
+        with suppress(OSError):
+            if self._log.stat().st_size > self._log_bytes:
+                os.truncate(self._log, self._log_bytes // 2)
 
 
 def lay_out(work: Path, claim: Claim, blobs: Blobs) -> dict[str, Path]:
@@ -113,12 +147,13 @@ def lay_out(work: Path, claim: Claim, blobs: Blobs) -> dict[str, Path]:
     placed = {}
     for role, row in (("model", claim.model), ("data", claim.dataset), ("evaluation", claim.evaluation)):
         if row is not None:
+            if not blobs.intact(row.sha256):
+                raise UploadDamaged(kind="model" if role == "model" else "dataset", id=row.id)
             placed[role] = inputs / f"{role}.{row.format}"
             placed[role].symlink_to(blobs.path(row.sha256))
     return placed
 
 
 def _environment(work: Path) -> dict[str, str]:
-    """Ours, without the service's own settings: they hold addresses and passwords."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SOSP_")}
+    kept = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
     return kept | {"TMPDIR": str(work)}

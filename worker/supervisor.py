@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,10 +14,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.errors import TimeLimitExceeded
 from service.jobs.artifacts import Artifact, Artifacts
 from service.jobs.blobs import Blobs
+from service.jobs.census import Census
 from service.jobs.failure import place, tell
 from service.jobs.leases import Claim, Leases, Report
 from service.settings import Settings
 from sosp_core.errors import SospError
+from worker.confine import Limits
 from worker.process import Child, lay_out
 from worker.pulse import Pulse
 
@@ -65,6 +68,7 @@ class Supervisor:
 
     settings: Settings
     leases: Leases
+    census: Census
     blobs: Blobs
     artifacts: Artifacts
     worker: str
@@ -84,6 +88,7 @@ class Supervisor:
             attempt = Attempt(self, claim, pulse)
             ending = attempt.run()
             self._settle(claim, ending, attempt.stage, pulse)
+        self._count(attempt)
         log.info("%s: attempt %d ended: %s", job_id, claim.attempt, type(ending).__name__.lower())
 
     def _settle(self, claim: Claim, ending: Ending, stage: str | None, pulse: Pulse) -> None:
@@ -98,20 +103,31 @@ class Supervisor:
                 time.sleep(SETTLE_RETRY_S)
         self.artifacts.tidy(claim.job_id, claim.fence)
 
+    def _count(self, attempt: Attempt) -> None:
+        try:
+            self.census.add(attempt.took())
+        except SQLAlchemyError as error:
+            log.warning("%s: cannot count its stages: %s", attempt.claim.job_id, error)
+
     def _record(self, claim: Claim, ending: Ending, error: dict[str, Any]) -> None:
         match ending:
             case Done(metrics, published):
                 if not self.leases.succeed(claim, published, metrics):
                     self.artifacts.withdraw(claim.job_id, claim.fence)
             case Failed():
-                again = error["retryable"] and claim.attempt < self.settings.max_attempts
-                (self.leases.retry if again else self.leases.fail)(claim, error)
+                if error["retryable"] and claim.attempt < self.settings.max_attempts:
+                    self.leases.retry(claim, error, pause_s=self._pause_s(claim))
+                else:
+                    self.leases.fail(claim, error)
             case Cancelled():
                 self.leases.cancel(claim)
             case Stopped():
                 self.leases.release(claim)
             case Lost():
                 log.warning("%s: the lease was lost", claim.job_id)
+
+    def _pause_s(self, claim: Claim) -> float:
+        return float(self.settings.retry_pause_s * 2 ** (claim.attempt - 1))
 
 
 @dataclass
@@ -126,13 +142,21 @@ class Attempt:
     _latest: Report | None = None
     _reported_at: float = field(default=float("-inf"))
     _asked_at: float | None = None
+    _began: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> Ending:
         """Start the child and stay until it has ended."""
         try:
             work = self.owner.artifacts.begin(self.claim.job_id, self.claim.fence)
             inputs = lay_out(work, self.claim, self.owner.blobs)
-            with Child(work, inputs, self.claim) as child:
+            settings = self.owner.settings
+            limits = Limits(
+                memory_bytes=settings.job_memory_bytes,
+                cpu_s=settings.job_cpu_s,
+                file_bytes=settings.job_file_bytes,
+                network=settings.job_network,
+            )
+            with Child(work, inputs, self.claim, limits, log_bytes=settings.job_log_bytes) as child:
                 return self._watch(child)
         except SospError as error:
             return Failed(tell(error))
@@ -182,8 +206,14 @@ class Attempt:
         match message:
             case {"progress": dict(told)}:
                 self._latest = Report(**told)
+                self._began.setdefault(self._latest.stage, time.monotonic())
             case {"done": _} | {"error": _}:
                 self._result = message
+
+    def took(self) -> dict[str, float]:
+        """Seconds in each stage that another one followed."""
+        starts = list(self._began.items())
+        return {stage: after - began for (stage, began), (_, after) in pairwise(starts)}
 
     def _pass_on(self) -> None:
         """Write the newest progress: at once when a stage begins, else about once a second."""

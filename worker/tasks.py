@@ -9,9 +9,11 @@ from celery import Celery
 from service.jobs import ids
 from service.jobs.artifacts import Artifacts
 from service.jobs.blobs import Blobs
+from service.jobs.census import Census
 from service.jobs.database import Database
 from service.jobs.leases import Leases
 from service.jobs.messages import RUN_JOB
+from service.jobs.quotas import Quotas
 from service.settings import Settings
 from worker.supervisor import Supervisor
 
@@ -36,7 +38,8 @@ def supervisor(settings: Settings, db: Database, *, worker: str, stopping: Calla
     """The supervisor these settings describe."""
     return Supervisor(
         settings=settings,
-        leases=Leases(db, lease_s=settings.lease_s),
+        leases=Leases(db, Quotas.of(settings), lease_s=settings.lease_s),
+        census=Census(db),
         blobs=Blobs(settings.data_dir, floor=settings.free_space_floor_bytes),
         artifacts=Artifacts(settings.data_dir),
         worker=worker,

@@ -22,6 +22,7 @@ class Order:
     evaluation: str | None
     recipe: dict[str, Any]
     out: str
+    limits: dict[str, Any]
 
     def save(self, path: Path) -> None:
         """Write the order where the child will read it."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.output import Bar, BarProgress, Json, print_comparison, print_json
+from service.cli.output import ApiKey, Bar, BarProgress, Json, print_comparison, print_json
 from sosp_core.config import Method, Metric, Recipe
 
 if TYPE_CHECKING:
@@ -28,6 +28,15 @@ class Inputs:
     model: Path
     data: Path
     evaluation: Path | None
+
+
+@dataclass(frozen=True)
+class Destination:
+    """The server that does the work, and where on it."""
+
+    server: str
+    api_key: str | None
+    queue: str
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,8 @@ def compress(
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="A recipe field; repeatable.")
     ] = None,
     server: Annotated[str | None, typer.Option(help="Address of a server to do the work.")] = None,
+    api_key: ApiKey = None,
+    queue: Annotated[str, typer.Option(help="Where on the server: any, cpu, gpu, bench.<label>.")] = "any",
     report: Annotated[Path | None, typer.Option(help="Write the report here too (.html or .json).")] = None,
     as_json: Json = False,
 ) -> None:
@@ -66,7 +77,7 @@ def compress(
     with tempfile.TemporaryDirectory(prefix=".sosp-", dir=output.parent) as scratch:
         with Bar().shown() as bar:
             made = (
-                _remotely(server, inputs, wanted, Path(scratch), bar)
+                _remotely(Destination(server, api_key, queue), inputs, wanted, Path(scratch), bar)
                 if server
                 else (_here(inputs, wanted, Path(scratch), bar))
             )
@@ -105,18 +116,18 @@ def _here(inputs: Inputs, recipe: Recipe, scratch: Path, bar: Bar) -> Made:
     return Made({path.name: path for path in files}, outcome.report.rows())
 
 
-def _remotely(server: str, inputs: Inputs, recipe: Recipe, scratch: Path, bar: Bar) -> Made:
+def _remotely(to: Destination, inputs: Inputs, recipe: Recipe, scratch: Path, bar: Bar) -> Made:
     from service import recipes
     from service.client import Client
 
-    with Client(server) as client:
+    with Client(to.server, to.api_key) as client:
         model = client.upload_model(inputs.model, _uploading(bar, inputs.model))
         data = client.upload_dataset(inputs.data, _uploading(bar, inputs.data))
         evaluation = None
         if inputs.evaluation is not None:
             evaluation = client.upload_dataset(inputs.evaluation, _uploading(bar, inputs.evaluation))
-        job = client.submit(model, data, evaluation=evaluation, recipe=recipes.dump(recipe))
-        typer.echo(f"job {job.id} (sosp jobs wait {job.id} --server {server})", err=True)
+        job = client.submit(model, data, evaluation=evaluation, recipe=recipes.dump(recipe), queue=to.queue)
+        typer.echo(f"job {job.id} (sosp jobs wait {job.id} --server {to.server})", err=True)
         job.wait(on_update=lambda view: bar.show(view.stage or view.state, view.overall, view.message))
         return Made(job.download(scratch), job.view.metrics.get("summary", []))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.output import Bar, Json, print_json, print_table
+from service.cli.output import ApiKey, Bar, Json, print_json, print_table
 from service.jobs.states import JobState
 
 if TYPE_CHECKING:
@@ -22,21 +22,22 @@ JobId = Annotated[str, typer.Argument(metavar="ID")]
 LOCAL = "http://127.0.0.1:8000"
 
 
-def _client(server: str) -> Client:
+def _client(server: str, api_key: str | None) -> Client:
     from service.client import Client
 
-    return Client(server)
+    return Client(server, api_key)
 
 
 @app.command("list")
 def list_jobs(
     server: Server = LOCAL,
+    api_key: ApiKey = None,
     state: Annotated[list[JobState] | None, typer.Option(help="Only jobs in this state; repeatable.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 50,
     as_json: Json = False,
 ) -> None:
     """List jobs, the newest first."""
-    with _client(server) as client:
+    with _client(server, api_key) as client:
         views = list(islice(client.jobs(*(state or [])), limit))
     if as_json:
         print_json({"items": [view.model_dump(mode="json") for view in views]})
@@ -45,9 +46,9 @@ def list_jobs(
 
 
 @app.command()
-def show(job_id: JobId, server: Server = LOCAL, as_json: Json = False) -> None:
+def show(job_id: JobId, server: Server = LOCAL, api_key: ApiKey = None, as_json: Json = False) -> None:
     """Show one job."""
-    with _client(server) as client:
+    with _client(server, api_key) as client:
         _print(client.job(job_id).view, as_json=as_json)
 
 
@@ -55,11 +56,12 @@ def show(job_id: JobId, server: Server = LOCAL, as_json: Json = False) -> None:
 def wait(
     job_id: JobId,
     server: Server = LOCAL,
+    api_key: ApiKey = None,
     timeout: Annotated[float | None, typer.Option(help="Give up waiting after this many seconds.")] = None,
     as_json: Json = False,
 ) -> None:
     """Wait for the end of a job; exit code 1 if it failed."""
-    with _client(server) as client, Bar().shown() as bar:
+    with _client(server, api_key) as client, Bar().shown() as bar:
         job = client.job(job_id)
         job.wait(
             timeout, on_update=lambda view: bar.show(view.stage or view.state, view.overall, view.message)
@@ -68,10 +70,17 @@ def wait(
 
 
 @app.command()
-def cancel(job_id: JobId, server: Server = LOCAL, as_json: Json = False) -> None:
+def cancel(job_id: JobId, server: Server = LOCAL, api_key: ApiKey = None, as_json: Json = False) -> None:
     """Ask a job to stop."""
-    with _client(server) as client:
+    with _client(server, api_key) as client:
         _print(client.job(job_id).cancel(), as_json=as_json)
+
+
+@app.command()
+def retry(job_id: JobId, server: Server = LOCAL, api_key: ApiKey = None, as_json: Json = False) -> None:
+    """Queue a new job like one that failed or was cancelled."""
+    with _client(server, api_key) as client:
+        _print(client.job(job_id).retry().view, as_json=as_json)
 
 
 @app.command()
@@ -79,10 +88,11 @@ def download(
     job_id: JobId,
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the files.")] = Path(),
     server: Server = LOCAL,
+    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Download what a job made."""
-    with _client(server) as client:
+    with _client(server, api_key) as client:
         paths = {name: str(path) for name, path in client.job(job_id).download(output).items()}
     if as_json:
         print_json({"paths": paths})

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from service.cli import compress, jobs, local, serve
+from service.cli import admin, compress, doctor, jobs, keys, local, serve
 from service.cli.output import print_json
 from sosp_core.errors import InputError, SospError, every_error
 
@@ -25,7 +25,10 @@ app.command("inspect")(local.inspect)
 app.command("bench")(local.bench)
 app.command("serve")(serve.serve)
 app.command("worker")(serve.worker)
+app.command("doctor")(doctor.doctor)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(keys.app, name="keys")
+app.add_typer(admin.app, name="admin")
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def _remote_fault(error: Exception) -> Fault | None:
 
     match error:
         case ApiError():
-            refused = error.status in {400, 404, 413, 415, 422}
+            refused = error.status in {400, 401, 403, 404, 413, 415, 421, 422}
             return Fault(error.code, error.detail, MISUSED if refused else FAILED)
         case JobFailed():
             return Fault(error.error.code, str(error), _exit_code(error.error.code), error.error.details)

@@ -14,6 +14,10 @@ from rich.table import Table
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 
+ApiKey = Annotated[
+    str | None, typer.Option(envvar="SOSP_API_KEY", help="Key for the server.", show_envvar=True)
+]
+
 
 def print_json(document: Any) -> None:
     """Print one JSON document."""

@@ -23,7 +23,7 @@ def serve(
     """Run the API and one worker on this machine, until interrupted."""
     from service import embedded
 
-    settings = _settings(data_dir=data_dir, host=host, port=port)
+    settings = settings_of(data_dir=data_dir, host=host, port=port)
 
     def on_ready(url: str) -> None:
         typer.echo(f"sosp serves on {url} (documentation: {url}/docs; data: {settings.data_dir})")
@@ -31,14 +31,20 @@ def serve(
     embedded.serve(settings, on_ready=on_ready)
 
 
-def worker(data_dir: DataDir = None) -> None:
+def worker(
+    data_dir: DataDir = None,
+    queues: Annotated[
+        str | None, typer.Option(help="Queues to take jobs from, such as any,gpu or bench.pi5.")
+    ] = None,
+) -> None:
     """Run one worker, until interrupted."""
-    environment = {**os.environ, **_settings(data_dir=data_dir).environment()}
+    environment = {**os.environ, **settings_of(data_dir=data_dir, queues=queues).environment()}
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, "-m", "worker"], environment)
 
 
-def _settings(**given: Any) -> Settings:
+def settings_of(**given: Any) -> Settings:
+    """The settings of the environment, with those given on top; ``CannotStart`` if they make no sense."""
     from pydantic import ValidationError
 
     from service.errors import CannotStart

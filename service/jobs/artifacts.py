@@ -84,6 +84,21 @@ class Artifacts:
             elif path.name != LOG:
                 path.unlink(missing_ok=True)
 
+    def places(self) -> list[Path]:
+        """The directory of every job that has one."""
+        return list(self._root.iterdir())
+
+    def fences(self, job_id: str) -> set[int]:
+        """The attempts of a job that left files."""
+        names = (path.name.removesuffix(".work") for path in (self._root / job_id).iterdir())
+        return {int(name) for name in names if name.isdecimal()}
+
+    def leftovers(self, job_id: str, fence: int, *, published: bool) -> int:
+        """Bytes that ``tidy`` would remove, and ``withdraw`` unless the attempt was ``published``."""
+        work = [path for path in self._work(job_id, fence).rglob("*") if path.name != LOG]
+        place = [] if published else list(self._place(job_id, fence).rglob("*"))
+        return sum(path.lstat().st_size for path in (*work, *place))
+
     def remove(self, job_id: str) -> None:
         """Remove every file of a job."""
         shutil.rmtree(self._root / job_id, ignore_errors=True)

@@ -94,6 +94,14 @@ class Blobs:
         """Where the bytes of that digest are, or would be."""
         return self._root / sha256[:2] / sha256[2:]
 
+    def intact(self, sha256: str) -> bool:
+        """Whether the bytes are there, and are the ones that were stored."""
+        try:
+            with self.path(sha256).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        except FileNotFoundError:
+            return False
+
     def keep(self, staged: Staged) -> None:
         """Give a staged file its name; equal bytes that are there already are replaced by it."""
         place = self.path(staged.sha256)
@@ -108,9 +116,25 @@ class Blobs:
         """Remove the bytes of that digest."""
         self.path(sha256).unlink(missing_ok=True)
 
+    def every(self) -> Iterator[tuple[str, Path]]:
+        """Every stored file and its digest."""
+        for directory in self._root.iterdir():
+            for path in directory.iterdir():
+                yield directory.name + path.name, path
+
     def free(self) -> int:
         """Bytes that are free above the floor; may be negative."""
         return shutil.disk_usage(self._root).free - self._floor
+
+    def writable(self) -> bool:
+        """Whether a file can be made now."""
+        try:
+            with self.writer(limit=1) as writer:
+                writer.write(b".")
+                writer.finish()
+        except (OSError, StorageFull):
+            return False
+        return True
 
     def require_space(self, size: int) -> None:
         """Raise ``StorageFull`` unless ``size`` bytes fit above the floor."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event, select
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, func, select
 from sqlalchemy.orm import Session
 
-from service.jobs.tables import Base
+from service.jobs import schema
 
 # FULL, not NORMAL: with WAL, NORMAL may lose the last commits when the power goes.
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON")
@@ -25,15 +26,32 @@ class Database:
         when that process closes any of its handles on the file.
         """
         pool: dict[str, Any] = {"pool_size": 10, "max_overflow": 30} if pooled else {"poolclass": NullPool}
-        self._engine = create_engine(url, **pool)
+        # A server that was restarted has closed the pooled connections; a ping before use finds out.
+        self._engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"), **pool)
         if self._engine.dialect.name == "sqlite":
             _use_sqlite_well(self._engine)
         self._writer = self._engine.execution_options(writes=True)
 
-    def create_tables(self) -> None:
-        """Create what is missing; harmless when nothing is."""
-        with self._writer.begin() as connection:
-            Base.metadata.create_all(connection)
+    def migrate(self) -> None:
+        """Bring the tables up to date; harmless when they are."""
+        # Foreign keys are off: SQLite would obey them while a migration replaces a table.
+        engine = create_engine(self._engine.url, poolclass=NullPool)
+        if engine.dialect.name == "sqlite":
+            _use_sqlite_well(engine, PRAGMAS[:-1])
+        try:
+            with engine.execution_options(writes=True).begin() as connection:
+                schema.upgrade(connection)
+        finally:
+            engine.dispose()
+
+    def lock(self, session: Session, *names: str) -> None:
+        """Hold ``names`` until the transaction ends; whoever else locks one of them waits.
+
+        SQLite has one writer at a time anyway.
+        """
+        if self._engine.dialect.name == "postgresql":
+            for name in sorted(names):  # in one order, so that two never wait for each other
+                session.execute(select(func.pg_advisory_xact_lock(_number(name))))
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -57,7 +75,11 @@ class Database:
         self._engine.dispose()
 
 
-def _use_sqlite_well(engine: Engine) -> None:
+def _number(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+
+
+def _use_sqlite_well(engine: Engine, pragmas: Sequence[str] = PRAGMAS) -> None:
     """Durable commits, and writers that queue up rather than deadlock.
 
     A transaction that reads first and writes later cannot be upgraded while another one writes;
@@ -67,7 +89,7 @@ def _use_sqlite_well(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # or sqlite3 would send its own BEGIN
-        for pragma in PRAGMAS:
+        for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -6,7 +6,7 @@ it; a worker that lost its lease meets no row and learns so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,9 @@ from sqlalchemy.orm import Session
 
 from service.jobs.artifacts import Artifact
 from service.jobs.database import Database
+from service.jobs.quotas import Quotas, lock_of
 from service.jobs.records import change, end_attempt, move, rows_changed
-from service.jobs.states import JobState
+from service.jobs.states import ANY, JobState
 from service.jobs.tables import Dataset, Job, JobAttempt, Model, Worker, clock
 
 
@@ -48,19 +49,34 @@ class Report:
 class Leases:
     """The job table, seen from inside a worker."""
 
-    def __init__(self, db: Database, *, lease_s: float) -> None:
-        self._db, self._lease_s = db, lease_s
+    def __init__(self, db: Database, quotas: Quotas, *, lease_s: float) -> None:
+        self._db, self._quotas, self._lease_s = db, quotas, lease_s
 
     def claim(self, job_id: str, worker: str) -> Claim | None:
-        """Take a queued job; None if it is not queued, as for the second delivery of a message."""
+        """Take a queued job.
+
+        None if it is not queued, as for the second delivery of a message, or must wait: after a
+        failed attempt, or while its owner has as many running as allowed. The reaper announces it
+        when its time has come.
+        """
         with self._db.write() as session:
+            owner = session.scalar(select(Job.owner).where(Job.id == job_id))
+            if owner is None:
+                return None
+            self._db.lock(session, lock_of(owner))
+            if not self._quotas.may_run(session, owner):
+                queued = update(Job).where(Job.id == job_id, Job.state == JobState.QUEUED)
+                session.execute(queued.values(published_at=None))
+                return None
             job = move(
                 session,
                 job_id,
                 JobState.RUNNING,
+                Job.not_before.is_(None) | (Job.not_before <= clock()),
                 fence=Job.fence + 1,
                 attempt=Job.attempt + 1,
                 lease_until=clock() + self._lease_s,
+                not_before=None,
                 started_at=func.coalesce(Job.started_at, clock()),
                 **_nothing_yet(),
             )
@@ -96,6 +112,7 @@ class Leases:
         """End the job well; False if the lease is no longer ours."""
         values = {
             "artifacts": [artifact.record() for artifact in artifacts],
+            "artifact_bytes": sum(artifact.size for artifact in artifacts),
             "metrics": dict(metrics),
             "progress": 1.0,
             "overall": 1.0,
@@ -108,9 +125,13 @@ class Leases:
         """End the job for good; False if the lease is no longer ours."""
         return self._end(claim, JobState.FAILED, "failed", error=error)
 
-    def retry(self, claim: Claim, error: dict[str, Any]) -> bool:
-        """Put the job back after an attempt that failed; False if the lease is no longer ours."""
-        return self._end(claim, JobState.QUEUED, "failed", error=error, published_at=None)
+    def retry(self, claim: Claim, error: dict[str, Any], *, pause_s: float) -> bool:
+        """Put the job back after an attempt that failed; False if the lease is no longer ours.
+
+        What made it fail may need time to pass: nobody takes it up before ``pause_s`` are over.
+        """
+        later = {"published_at": None, "not_before": clock() + pause_s}
+        return self._end(claim, JobState.QUEUED, "failed", error=error, **later)
 
     def cancel(self, claim: Claim) -> bool:
         """End the job as the user asked; False if the lease is no longer ours."""
@@ -135,10 +156,11 @@ class Presence:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def beat(self, worker: str) -> None:
-        """Say that ``worker`` is alive."""
+    def beat(self, worker: str, queues: Sequence[str] = (ANY,)) -> None:
+        """Say that ``worker`` is alive, and which queues it serves."""
         with self._db.write() as session:
-            session.merge(Worker(name=worker, seen_at=session.scalar(select(clock()))))
+            now = session.scalar(select(clock()))
+            session.merge(Worker(name=worker, seen_at=now, queues=",".join(queues)))
 
     def leave(self, worker: str) -> None:
         """Say that ``worker`` ends."""

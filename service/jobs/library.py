@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from sqlalchemy import Select, select
@@ -13,6 +13,8 @@ from service.errors import InUse, NotFound
 from service.jobs import ids
 from service.jobs.blobs import Blobs, Staged
 from service.jobs.database import Database
+from service.jobs.owners import OURSELVES, Caller
+from service.jobs.quotas import Quotas, lock_of
 from service.jobs.states import TERMINAL
 from service.jobs.tables import Dataset, Job, Model, clock
 
@@ -25,18 +27,33 @@ class Library(Generic[Row]):
 
     db: Database
     blobs: Blobs
+    quotas: Quotas
     table: type[Row]
     kind: str
     prefix: str
+    caller: Caller = OURSELVES
+
+    def by(self, caller: Caller) -> Library[Row]:
+        """The same, as ``caller`` sees it."""
+        return replace(self, caller=caller)
+
+    def room(self) -> int:
+        """Bytes the caller may still add."""
+        with self.db.read() as session:
+            return self.quotas.room(session, self.caller.owner)
 
     def add(self, staged: Staged, *, name: str, format: str) -> Row:
         """Keep a staged file under a new id; bytes that are here already are stored once."""
+        owner = self.caller.owner
         with self.db.write() as session:
-            # The write lock is held while the file moves into place, so that a ``remove`` of the
-            # same bytes happens before or after, never between file and row.
+            # The lock is held while the file moves into place, so that a ``remove`` of the same
+            # bytes happens before or after, never between file and row.
+            self.db.lock(session, lock_of(owner), lock_on(staged.sha256))
+            self.quotas.require_room(session, owner, staged.size)
             self.blobs.keep(staged)
             row = self.table(
                 id=ids.new(self.prefix),
+                owner=owner,
                 name=name,
                 format=format,
                 sha256=staged.sha256,
@@ -53,7 +70,8 @@ class Library(Generic[Row]):
 
     def page(self, *, limit: int, before: str | None = None) -> Sequence[Row]:
         """The newest uploads older than ``before``."""
-        query = select(self.table).order_by(self.table.id.desc()).limit(limit)
+        query = select(self.table).where(self.caller.sees(self.table))
+        query = query.order_by(self.table.id.desc()).limit(limit)
         if before is not None:
             query = query.where(self.table.id < before)
         with self.db.read() as session:
@@ -63,28 +81,35 @@ class Library(Generic[Row]):
         """Forget an upload that no unfinished job uses, and its bytes if nothing else has them."""
         with self.db.write() as session:
             row = self._get(session, id)
+            self.db.lock(session, lock_on(id), lock_on(row.sha256))
             if (job_id := session.scalar(_unfinished_user_of(id))) is not None:
                 raise InUse(kind=self.kind, id=id, job_id=job_id)
             session.delete(row)
             session.flush()
-            if not _is_referenced(session, row.sha256):
+            if not is_referenced(session, row.sha256):
                 self.blobs.discard(row.sha256)
 
     def _get(self, session: Session, id: str) -> Row:
-        row = session.get(self.table, id) if ids.is_id(id, self.prefix) else None
+        query = select(self.table).where(self.table.id == id, self.caller.sees(self.table))
+        row = session.scalar(query) if ids.is_id(id, self.prefix) else None
         if row is None:
             raise NotFound(kind=self.kind, id=id)
         return row
 
 
-def models(db: Database, blobs: Blobs) -> Library[Model]:
+def models(db: Database, blobs: Blobs, quotas: Quotas) -> Library[Model]:
     """The uploaded models."""
-    return Library(db, blobs, Model, "model", ids.MODEL)
+    return Library(db, blobs, quotas, Model, "model", ids.MODEL)
 
 
-def datasets(db: Database, blobs: Blobs) -> Library[Dataset]:
+def datasets(db: Database, blobs: Blobs, quotas: Quotas) -> Library[Dataset]:
     """The uploaded datasets."""
-    return Library(db, blobs, Dataset, "dataset", ids.DATASET)
+    return Library(db, blobs, quotas, Dataset, "dataset", ids.DATASET)
+
+
+def lock_on(thing: str) -> str:
+    """The name to lock while the use of an upload, or of a file by its digest, changes."""
+    return f"upload:{thing}"
 
 
 def _unfinished_user_of(id: str) -> Select[str]:
@@ -92,7 +117,8 @@ def _unfinished_user_of(id: str) -> Select[str]:
     return select(Job.id).where(uses, Job.state.not_in(TERMINAL)).limit(1)
 
 
-def _is_referenced(session: Session, sha256: str) -> bool:
+def is_referenced(session: Session, sha256: str) -> bool:
+    """Whether any upload has these bytes."""
     return any(
         session.scalar(select(table.id).where(table.sha256 == sha256).limit(1)) is not None
         for table in (Model, Dataset)

@@ -15,8 +15,10 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.jobs.queues import address
+from service.jobs.states import ANY
+
 RUN_JOB = "sosp.run_job"
-QUEUE = "sosp.jobs"
 WEEK_S = 7 * 24 * 3600
 
 # A request waits for the message to be sent; the reaper has more time than that.
@@ -26,24 +28,25 @@ BROKER_ERRORS = (OperationalError, SQLAlchemyError, OSError)
 log = logging.getLogger(__name__)
 
 
-def celery_config(broker_url: str) -> dict[str, Any]:
+def celery_config(broker_url: str, longest_job_s: float = 0.0) -> dict[str, Any]:
     """The Celery settings both ends share."""
     return {
         "broker_url": broker_url,
-        "broker_transport_options": _transport_options(broker_url),
+        "broker_transport_options": _transport_options(broker_url, longest_job_s),
         "broker_connection_retry_on_startup": True,
-        "task_default_queue": QUEUE,
+        "task_default_queue": address(ANY),
         "task_serializer": "json",
         "accept_content": ["json"],
         "task_ignore_result": True,
     }
 
 
-def _transport_options(broker_url: str) -> dict[str, Any]:
+def _transport_options(broker_url: str, longest_job_s: float) -> dict[str, Any]:
     if broker_url.startswith("redis"):
-        # Longer than any job: kombu does not renew, and would deliver a running job again. What a
-        # dead worker held is found by its lease instead.
-        return {"visibility_timeout": WEEK_S, "socket_timeout": 10, "socket_connect_timeout": 5}
+        # Longer than any job: kombu does not renew, and would deliver a running job again, for
+        # nothing. What a dead worker held is found by its lease instead.
+        visible_after_s = max(WEEK_S, 2 * longest_job_s)
+        return {"visibility_timeout": visible_after_s, "socket_timeout": 10, "socket_connect_timeout": 5}
     return {"connect_args": {"timeout": 30}} if _is_sqlite(broker_url) else {}
 
 
@@ -61,10 +64,10 @@ class Doorbell:
         config["broker_transport_options"] |= IMPATIENT
         self._celery.conf.update(config)
 
-    def ring(self, job_id: str) -> bool:
+    def ring(self, job_id: str, queue: str = ANY) -> bool:
         """Announce a queued job; False if the broker does not answer."""
         try:
-            self._celery.send_task(RUN_JOB, args=[job_id], queue=QUEUE, retry=False)
+            self._celery.send_task(RUN_JOB, args=[job_id], queue=address(queue), retry=False)
         except BROKER_ERRORS as error:
             log.warning("the broker did not take the message for %s: %s", job_id, error)
             return False
@@ -74,7 +77,7 @@ class Doorbell:
         """Whether the broker can be reached now."""
         try:
             with self._celery.connection_for_write() as connection:
-                connection.default_channel.queue_declare(queue=QUEUE)
+                connection.default_channel.queue_declare(queue=address(ANY))
         except BROKER_ERRORS:
             return False
         return True

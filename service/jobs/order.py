@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from service.jobs.states import ANY
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobOrder:
@@ -16,6 +18,12 @@ class JobOrder:
     dataset_id: str
     evaluation_id: str | None
     recipe: dict[str, Any]
+    queue: str = ANY
+    retry_of: str | None = None
+
+    def uploads(self) -> list[str]:
+        """The ids of the uploads it needs."""
+        return [id for id in (self.model_id, self.dataset_id, self.evaluation_id) if id is not None]
 
     def fingerprint(self) -> str:
         """Equal for equal orders, whatever the order of keys."""

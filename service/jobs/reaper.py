@@ -6,18 +6,30 @@ Any number of reapers may run at once; every change is guarded by the condition 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
 
 from service.errors import WorkerLost
 from service.jobs.database import Database
 from service.jobs.failure import failure
 from service.jobs.messages import Doorbell
+from service.jobs.quotas import count
 from service.jobs.records import end_attempt, move, rows_changed
-from service.jobs.states import JobState
-from service.jobs.tables import IdempotencyKey, Job, Worker, clock
+from service.jobs.states import ANY, JobState
+from service.jobs.tables import IdempotencyKey, Job, JobAttempt, Worker, clock
 
 KEY_LIFETIME_S = 24 * 3600
+
+
+class Waiting(NamedTuple):
+    """A queued job, and when it was last announced."""
+
+    id: str
+    published_at: float | None
+    queue: str
+    owner: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +39,7 @@ class Reaper:
     db: Database
     doorbell: Doorbell
     max_attempts: int
+    max_running_jobs: int
     republish_after_s: float
     worker_ttl_s: float
 
@@ -34,8 +47,9 @@ class Reaper:
         """Requeue or fail what lost its worker, then announce what waits unannounced."""
         for job_id in self._expired():
             self.recover(job_id)
-        for job_id, seen in self._unannounced():
-            if self._take_turn(job_id, seen) and not announce(self.db, self.doorbell, job_id):
+        for job in self._unannounced():
+            mine = self._take_turn(job.id, job.published_at)
+            if mine and not announce(self.db, self.doorbell, job.id, job.queue):
                 break
         with self.db.write() as session:
             old_key = IdempotencyKey.created_at < clock() - KEY_LIFETIME_S
@@ -63,22 +77,33 @@ class Reaper:
         with self.db.read() as session:
             return list(session.scalars(query))
 
-    def _unannounced(self) -> list[tuple[str, float | None]]:
-        """Queued jobs whose message never left, or seems lost because a worker is idle all the same.
-
-        Each with the time it was last announced.
-        """
-        queued = select(Job.id, Job.published_at).where(Job.state == JobState.QUEUED).order_by(Job.id)
-        running = select(func.count()).select_from(Job).where(Job.state == JobState.RUNNING)
-        alive = select(func.count()).select_from(Worker).where(Worker.seen_at > clock() - self.worker_ttl_s)
+    def _unannounced(self) -> list[Waiting]:
+        """Queued jobs whose message never left, or seems lost because a worker is idle all the same."""
+        due = Job.not_before.is_(None) | (Job.not_before <= clock())
+        queued = select(Job.id, Job.published_at, Job.queue, Job.owner)
+        queued = queued.where(Job.state == JobState.QUEUED, due)
+        queued = queued.order_by(Job.id)
         stale = queued.where(Job.published_at < clock() - self.republish_after_s)
         with self.db.read() as session:
-            found = list(session.execute(queued.where(Job.published_at.is_(None))))
-            idle = (session.scalar(alive) or 0) - (session.scalar(running) or 0)
-            if idle > 0:
-                # Not more than idle workers can take: a long queue must not be announced twice over.
-                found += session.execute(stale.limit(idle))
-        return [(job_id, published_at) for job_id, published_at in found]
+            found = [Waiting(*row) for row in session.execute(queued.where(Job.published_at.is_(None)))]
+            for queues in self._idle(session):
+                # One for each idle worker: a long queue must not be announced twice over.
+                theirs = stale.where(Job.queue.in_(queues), Job.id.not_in([job.id for job in found]))
+                found += [Waiting(*row) for row in session.execute(theirs.limit(1))]
+            may_run = {owner: self._may_run(session, owner) for owner in {job.owner for job in found}}
+        return [job for job in found if _take_one(may_run, job.owner)]
+
+    def _idle(self, session: Session) -> list[list[str]]:
+        """For each live worker that runs nothing, the queues it takes jobs from."""
+        held = select(JobAttempt.worker).join(Job, Job.id == JobAttempt.job_id)
+        busy = held.where(Job.state == JobState.RUNNING, JobAttempt.fence == Job.fence)
+        alive = select(Worker.queues).where(Worker.seen_at > clock() - self.worker_ttl_s)
+        idle = alive.where(Worker.name.not_in(busy)).order_by(Worker.name)
+        return [queues.split(",") for queues in session.scalars(idle)]
+
+    def _may_run(self, session: Session, owner: str) -> int:
+        """How many more jobs of ``owner`` may run."""
+        return self.max_running_jobs - count(session, owner, JobState.RUNNING)
 
     def _take_turn(self, job_id: str, seen: float | None) -> bool:
         """Whether it is this reaper, and no other, that announces the job again."""
@@ -88,9 +113,14 @@ class Reaper:
             return rows_changed(session, mine) == 1
 
 
-def announce(db: Database, doorbell: Doorbell, job_id: str) -> bool:
+def _take_one(left: dict[str, int], owner: str) -> bool:
+    left[owner] -= 1
+    return left[owner] >= 0
+
+
+def announce(db: Database, doorbell: Doorbell, job_id: str, queue: str = ANY) -> bool:
     """Ring for a queued job; False if the broker is away, and the next sweep shall try again."""
-    if doorbell.ring(job_id):
+    if doorbell.ring(job_id, queue):
         return True
     with db.write() as session:
         session.execute(update(Job).where(Job.id == job_id).values(published_at=None))

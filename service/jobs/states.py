@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
+# The queue of jobs that may run anywhere.
+ANY = "any"
+
 
 class JobState(StrEnum):
     """Where a job is; the last three are final."""

@@ -8,10 +8,13 @@ from dataclasses import asdict
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from service.errors import IdempotencyMismatch, JobNotFinished, NotFound
+from service.errors import IdempotencyMismatch, JobNotFailed, JobNotFinished, NotFound
 from service.jobs import ids
 from service.jobs.database import Database
+from service.jobs.library import lock_on
 from service.jobs.order import JobOrder
+from service.jobs.owners import OURSELVES, Caller
+from service.jobs.quotas import Quotas, lock_of
 from service.jobs.records import announce, move
 from service.jobs.states import TERMINAL, JobState
 from service.jobs.tables import Dataset, IdempotencyKey, Job, JobAttempt, JobEvent, Model, clock
@@ -20,8 +23,12 @@ from service.jobs.tables import Dataset, IdempotencyKey, Job, JobAttempt, JobEve
 class Jobs:
     """The job table, seen from outside a worker."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database, quotas: Quotas, caller: Caller = OURSELVES) -> None:
+        self._db, self._quotas, self._caller = db, quotas, caller
+
+    def by(self, caller: Caller) -> Jobs:
+        """The same, as ``caller`` sees it."""
+        return Jobs(self._db, self._quotas, caller)
 
     def submit(self, order: JobOrder, key: str | None = None) -> tuple[Job, bool]:
         """Queue a job; with a ``key`` that was used before, find the job it made then.
@@ -32,27 +39,51 @@ class Jobs:
         Raises:
             NotFound: A model or dataset does not exist.
             IdempotencyMismatch: ``key`` was used for another order.
+            QueueFull: The caller has too many jobs waiting.
         """
+        owner = self._caller.owner
         with self._db.write() as session:
-            if key is not None and (known := session.get(IdempotencyKey, key)) is not None:
+            self._db.lock(session, lock_of(owner), *map(lock_on, order.uploads()))
+            if key is not None and (known := session.get(IdempotencyKey, (owner, key))) is not None:
                 if known.fingerprint != order.fingerprint():
                     raise IdempotencyMismatch(key=key)
                 return session.get_one(Job, known.job_id), False
-            job = _insert(session, order)
+            self._quotas.require_place(session, owner)
+            job = self._insert(session, order)
             if key is not None:
                 session.flush()
                 session.add(_remember(key, order, job))
             return job, True
 
+    def retry(self, job_id: str, key: str | None = None) -> tuple[Job, bool]:
+        """Queue the same again after a failure or a cancellation; what ended stays ended.
+
+        Raises:
+            JobNotFailed: It runs, waits, or has succeeded.
+            NotFound: It does not exist, or its uploads no longer do.
+        """
+        old = self.get(job_id)
+        if old.state not in {JobState.FAILED, JobState.CANCELLED}:
+            raise JobNotFailed(id=job_id, state=old.state)
+        order = JobOrder(
+            model_id=old.model_id,
+            dataset_id=old.dataset_id,
+            evaluation_id=old.evaluation_id,
+            recipe=old.recipe,
+            queue=old.queue,
+            retry_of=old.id,
+        )
+        return self.submit(order, key)
+
     def get(self, job_id: str) -> Job:
         """The job of that id."""
         with self._db.read() as session:
-            return _get(session, job_id)
+            return self._get(session, job_id)
 
     def seq(self, job_id: str) -> int:
         """The job's current ``seq``: the cheapest way to see whether anything changed."""
         with self._db.read() as session:
-            found = session.scalar(select(Job.seq).where(Job.id == job_id))
+            found = session.scalar(select(Job.seq).where(Job.id == job_id, self._caller.sees(Job)))
         if found is None:
             raise NotFound(kind="job", id=job_id)
         return found
@@ -73,7 +104,7 @@ class Jobs:
         self, *, limit: int, before: str | None = None, states: Sequence[JobState] = ()
     ) -> Sequence[Job]:
         """The newest jobs older than ``before``, in the given states if there are any."""
-        query = select(Job).order_by(Job.id.desc()).limit(limit)
+        query = select(Job).where(self._caller.sees(Job)).order_by(Job.id.desc()).limit(limit)
         if before is not None:
             query = query.where(Job.id < before)
         if states:
@@ -84,7 +115,7 @@ class Jobs:
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop: at once if it is queued, soon if it runs, nothing if it has ended."""
         with self._db.write() as session:
-            job = _get(session, job_id)
+            job = self._get(session, job_id)
             if job.state in TERMINAL:
                 return job
             session.execute(update(Job).where(Job.id == job_id).values(cancel_requested=True))
@@ -94,42 +125,47 @@ class Jobs:
     def delete(self, job_id: str) -> None:
         """Forget a job that has ended."""
         with self._db.write() as session:
-            job = _get(session, job_id)
+            job = self._get(session, job_id)
             if job.state not in TERMINAL:
                 raise JobNotFinished(id=job_id, state=job.state)
             session.delete(job)
 
+    def _get(self, session: Session, job_id: str) -> Job:
+        query = select(Job).where(Job.id == job_id, self._caller.sees(Job))
+        job = session.scalar(query) if ids.is_id(job_id, ids.JOB) else None
+        if job is None:
+            raise NotFound(kind="job", id=job_id)
+        return job
 
-def _get(session: Session, job_id: str) -> Job:
-    job = session.get(Job, job_id) if ids.is_id(job_id, ids.JOB) else None
-    if job is None:
-        raise NotFound(kind="job", id=job_id)
-    return job
+    def _insert(self, session: Session, order: JobOrder) -> Job:
+        self._require(session, Model, "model", order.model_id)
+        self._require(session, Dataset, "dataset", order.dataset_id)
+        if order.evaluation_id is not None:
+            self._require(session, Dataset, "dataset", order.evaluation_id)
+        now = session.scalar(select(clock()))
+        # Whoever submits also announces; were it to die in between, the reaper would, a little later.
+        times = {"created_at": now, "updated_at": now, "published_at": now}
+        job = Job(id=ids.new(ids.JOB), owner=self._caller.owner, **times, **asdict(order))
+        session.add(job)
+        session.flush()
+        announce(session, job, "state")
+        return job
+
+    def _require(self, session: Session, table: type[Model] | type[Dataset], kind: str, id: str) -> None:
+        query = select(table.id).where(table.id == id, self._caller.sees(table))
+        if session.scalar(query) is None:
+            raise NotFound(kind=kind, id=id)
 
 
 def _reload(session: Session, job_id: str) -> Job:
     return session.get_one(Job, job_id, populate_existing=True)
 
 
-def _insert(session: Session, order: JobOrder) -> Job:
-    _require(session, Model, "model", order.model_id)
-    _require(session, Dataset, "dataset", order.dataset_id)
-    if order.evaluation_id is not None:
-        _require(session, Dataset, "dataset", order.evaluation_id)
-    now = session.scalar(select(clock()))
-    # Whoever submits also announces; were it to die in between, the reaper would, a little later.
-    times = {"created_at": now, "updated_at": now, "published_at": now}
-    job = Job(id=ids.new(ids.JOB), **times, **asdict(order))
-    session.add(job)
-    session.flush()
-    announce(session, job, "state")
-    return job
-
-
-def _require(session: Session, table: type[Model] | type[Dataset], kind: str, id: str) -> None:
-    if session.get(table, id) is None:
-        raise NotFound(kind=kind, id=id)
-
-
 def _remember(key: str, order: JobOrder, job: Job) -> IdempotencyKey:
-    return IdempotencyKey(key=key, fingerprint=order.fingerprint(), job_id=job.id, created_at=job.created_at)
+    return IdempotencyKey(
+        owner=job.owner,
+        key=key,
+        fingerprint=order.fingerprint(),
+        job_id=job.id,
+        created_at=job.created_at,
+    )

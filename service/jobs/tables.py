@@ -5,14 +5,25 @@ Times are seconds since 1970, UTC, by the database's clock.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, Enum, Float, ForeignKey, Index, MetaData, String
+from sqlalchemy import JSON, BigInteger, Enum, Float, ForeignKey, Index, MetaData, String, Text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.sql.functions import FunctionElement
 
-from service.jobs.states import JobState
+from service.jobs.states import ANY, JobState
+
+# Who owns what is made without a key.
+LOCAL = "local"
+
+
+class Role(StrEnum):
+    """What the holder of a key may do."""
+
+    USER = "user"  # everything with what is its own
+    ADMIN = "admin"  # everything with what is anybody's
 
 
 class clock(FunctionElement[float]):  # noqa: N801  reads as the SQL function it is
@@ -46,6 +57,7 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSON,
         list[dict[str, Any]]: JSON,
         JobState: Enum(JobState, native_enum=False, length=16, values_callable=list),
+        Role: Enum(Role, native_enum=False, length=16, values_callable=list),
     }
 
 
@@ -53,6 +65,7 @@ class Upload:
     """What models and datasets have in common: a name for the people, a digest for the bytes."""
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(40), index=True, default=LOCAL)
     name: Mapped[str] = mapped_column(String(255))
     format: Mapped[str] = mapped_column(String(16))
     sha256: Mapped[str] = mapped_column(String(64), index=True)
@@ -83,6 +96,7 @@ class Job(Base):
     __table_args__ = (Index("ix_job_state_lease_until", "state", "lease_until"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(40), index=True, default=LOCAL)
     seq: Mapped[int] = mapped_column(default=1)
     state: Mapped[JobState] = mapped_column(default=JobState.QUEUED)
     # No foreign keys: a finished job outlives the uploads it was made from.
@@ -90,21 +104,26 @@ class Job(Base):
     dataset_id: Mapped[str] = mapped_column(String(40), index=True)
     evaluation_id: Mapped[str | None] = mapped_column(String(40), index=True)
     recipe: Mapped[dict[str, Any]]
+    queue: Mapped[str] = mapped_column(String(48), default=ANY)
+    retry_of: Mapped[str | None] = mapped_column(String(40), default=None)
 
     stage: Mapped[str | None] = mapped_column(String(64), default=None)
     progress: Mapped[float] = mapped_column(Float(53), default=0.0)
     overall: Mapped[float] = mapped_column(Float(53), default=0.0)
     eta_s: Mapped[float | None] = mapped_column(Float(53), default=None)
-    message: Mapped[str] = mapped_column(default="")
+    message: Mapped[str] = mapped_column(Text, default="")
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     artifacts: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
+    artifact_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
 
     attempt: Mapped[int] = mapped_column(default=0)
     fence: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[float | None] = mapped_column(Float(53), default=None)
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     published_at: Mapped[float | None] = mapped_column(Float(53), default=None)
+    # After a failed attempt: when the next one may begin.
+    not_before: Mapped[float | None] = mapped_column(Float(53), default=None)
 
     created_at: Mapped[float] = mapped_column(Float(53))
     updated_at: Mapped[float] = mapped_column(Float(53))
@@ -143,6 +162,7 @@ class IdempotencyKey(Base):
 
     __tablename__ = "idempotency_key"
 
+    owner: Mapped[str] = mapped_column(String(40), primary_key=True, default=LOCAL)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(String(64))
     job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"))
@@ -156,3 +176,35 @@ class Worker(Base):
 
     name: Mapped[str] = mapped_column(String(255), primary_key=True)
     seen_at: Mapped[float] = mapped_column(Float(53))
+    queues: Mapped[str] = mapped_column(String(255), default=ANY)
+
+
+class StageTotal(Base):
+    """How often a stage was gone through, and how long that took altogether."""
+
+    __tablename__ = "stage_total"
+
+    stage: Mapped[str] = mapped_column(String(64), primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger, default=0)
+    seconds: Mapped[float] = mapped_column(Float(53), default=0.0)
+
+
+class Installation(Base):
+    """One row, whose id the data directory knows too: files and rows that belong together."""
+
+    __tablename__ = "installation"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+
+
+class ApiKey(Base):
+    """A key and what it may do; of the secret only the digest is known here."""
+
+    __tablename__ = "api_key"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+    role: Mapped[Role]
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[float] = mapped_column(Float(53))
+    revoked_at: Mapped[float | None] = mapped_column(Float(53), default=None)

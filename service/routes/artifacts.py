@@ -61,7 +61,11 @@ def _file(parts: Parts, job: Job, found: Artifact, tag: str) -> FileResponse:
         filename=found.name,
         media_type=MEDIA_TYPES[found.name],
         content_disposition_type="inline" if inline else "attachment",
-        headers={"ETag": tag, "Content-Security-Policy": REPORT_POLICY if inline else "default-src 'none'"},
+        headers={
+            "ETag": tag,
+            "Cache-Control": "private, no-cache",
+            "Content-Security-Policy": REPORT_POLICY if inline else "default-src 'none'",
+        },
     )
 
 

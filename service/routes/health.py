@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.deps import Parts, PartsDep
+from service.deps import BEARER, OwnPartsDep, Parts, PartsDep
 
 router = APIRouter(tags=["health"])
 
@@ -33,6 +35,12 @@ class Readiness(BaseModel):
     workers: int
 
 
+@router.get("/metrics", dependencies=[BEARER], response_class=PlainTextResponse)
+def metrics(parts: PartsDep) -> Response:
+    """Numbers for Prometheus; where there are keys, for the key of an administrator."""
+    return Response(parts.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
 @router.get("/healthz")
 async def healthz() -> Health:
     """Say that the process answers."""
@@ -40,7 +48,7 @@ async def healthz() -> Health:
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
-def readyz(response: Response, parts: PartsDep) -> Readiness:
+def readyz(response: Response, parts: OwnPartsDep) -> Readiness:
     """Say which parts work; 503 if no job could be accepted."""
     readiness = _look(parts)
     response.status_code = 503 if readiness.status == "unavailable" else 200
@@ -50,12 +58,13 @@ def readyz(response: Response, parts: PartsDep) -> Readiness:
 def _look(parts: Parts) -> Readiness:
     workers = _live_workers(parts)
     broker, free = parts.doorbell.answers(), parts.blobs.free()
-    able = workers is not None and broker and free > 0
+    disk = free > 0 and parts.blobs.writable()
+    able = workers is not None and broker and disk
     return Readiness(
         status="unavailable" if not able else "ready" if workers else "degraded",
         database=workers is not None,
         broker=broker,
-        disk=free > 0,
+        disk=disk,
         free_bytes=max(0, free),
         workers=workers or 0,
     )

@@ -10,7 +10,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from service import paging, watching
-from service.deps import KeyDep, KnownSeqDep, PartsDep
+from service.deps import KeyDep, KnownSeqDep, Parts, PartsDep
 from service.jobs import ids
 from service.jobs.reaper import announce
 from service.jobs.states import TERMINAL
@@ -30,9 +30,18 @@ def _headers(job: Job) -> dict[str, str]:
 @router.post("", status_code=202)
 def submit(request: JobRequest, response: Response, key: KeyDep, parts: PartsDep) -> JobView:
     """Queue a compression; returns at once."""
-    job, new = parts.jobs.submit(request.to_order(), key)
+    return _accepted(parts, response, *parts.jobs.submit(request.to_order(), key))
+
+
+@router.post("/{job_id}/retry", status_code=202)
+def retry(job_id: str, response: Response, key: KeyDep, parts: PartsDep) -> JobView:
+    """Queue a new job like one that failed or was cancelled."""
+    return _accepted(parts, response, *parts.jobs.retry(job_id, key))
+
+
+def _accepted(parts: Parts, response: Response, job: Job, new: bool) -> JobView:
     if new:
-        announce(parts.db, parts.doorbell, job.id)
+        announce(parts.db, parts.doorbell, job.id, job.queue)
     response.headers.update({"Location": f"/v1/jobs/{job.id}", **_headers(job)})
     return JobView.of(job)
 

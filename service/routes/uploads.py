@@ -52,8 +52,9 @@ def build(
         def look(file: Path) -> str:
             return check(parts, file)
 
-        async with uploads.staged(request, parts.blobs, limit=limit, check=look) as (file, format):
-            row = await run_in_threadpool(library(parts).add, file, name=name, format=format)
+        shelf = library(parts)
+        async with uploads.staged(request, shelf, limit=limit, check=look) as (file, format):
+            row = await run_in_threadpool(shelf.add, file, name=name, format=format)
         response.headers["Location"] = f"{path}/{row.id}"
         return UploadView.of(row)
 

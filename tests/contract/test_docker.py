@@ -93,7 +93,9 @@ def test_a_service_is_confined_and_watched(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_services_start_after_what_they_need_is_healthy(name: str) -> None:
-    needed = {"redis": set(), "api": {"redis"}}.get(name, {"redis", "api"})
+    needed = {"redis": set(), "postgres": set(), "api": {"redis", "postgres"}}.get(
+        name, {"redis", "postgres", "api"}
+    )
     depends = SERVICES[name].get("depends_on", {})
     assert depends.keys() == needed
     assert all(condition == {"condition": "service_healthy"} for condition in depends.values())
@@ -108,7 +110,7 @@ def test_only_the_api_is_published_and_only_to_this_host() -> None:
 
 def test_a_profile_chooses_the_worker() -> None:
     profiles = {name: service.get("profiles", []) for name, service in SERVICES.items()}
-    assert profiles == {"api": [], "redis": [], "worker-cpu": ["cpu"], "worker-gpu": ["gpu"]}
+    assert profiles == {"api": [], "redis": [], "postgres": [], "worker-cpu": ["cpu"], "worker-gpu": ["gpu"]}
     [device] = SERVICES["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
 
@@ -138,9 +140,10 @@ def test_every_variable_of_the_compose_file_is_in_the_example() -> None:
 def test_the_settings_of_the_containers_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SERVICES["api"]["environment"].items():
         if value is not None:
-            monkeypatch.setenv(name, re.sub(r"\$\{REDIS_PASSWORD[^}]*\}", "secret", value))
+            monkeypatch.setenv(name, re.sub(r"\$\{[A-Z]+_PASSWORD[^}]*\}", "secret", value))
     settings = Settings()
-    assert settings.database_url == f"sqlite:///{settings.data_dir}/sosp.db" == "sqlite:////data/sosp.db"
+    assert settings.database_url == "postgresql+psycopg://sosp:secret@postgres:5432/sosp"
+    assert (settings.require_keys, settings.log_format) == (True, "json")
     assert settings.broker_url == "redis://:secret@redis:6379/0"
 
 
@@ -212,6 +215,19 @@ def test_images_are_pinned_to_a_patch_release() -> None:
     bases = [base.partition(" ")[0] for path in DOCKERFILES for base in arguments(path, "FROM")]
     pulled = [*bases, SERVICES["redis"]["image"]]
     assert all(re.fullmatch(r"[a-z]+:\d+\.\d+\.\d+-[a-z-]+", image) for image in pulled), pulled
+    # Its releases have two numbers.
+    assert re.fullmatch(r"postgres:\d+\.\d+-[a-z]+", SERVICES["postgres"]["image"])
+
+
+def test_the_job_database_asks_for_a_password_and_is_kept() -> None:
+    postgres = SERVICES["postgres"]
+    assert postgres["environment"]["POSTGRES_PASSWORD"].startswith("${POSTGRES_PASSWORD:?")
+    assert "scram-sha-256" in postgres["environment"]["POSTGRES_INITDB_ARGS"]
+    [volume] = postgres["volumes"]
+    assert postgres["environment"]["PGDATA"].startswith(volume.partition(":")[2])
+    assert "postgres" in COMPOSE["volumes"]
+    host = SERVICES["api"]["environment"]["SOSP_DATABASE_URL"].rpartition("@")[2]
+    assert host == f"postgres:5432/{postgres['environment']['POSTGRES_DB']}"
 
 
 def installs(path: str) -> list[str]:

@@ -90,10 +90,12 @@ def test_the_documented_addresses_exist(tmp_path: Path) -> None:
         "DELETE /v1/jobs/{job_id}",
         "GET /v1/jobs/{job_id}/events",
         "POST /v1/jobs/{job_id}/cancel",
+        "POST /v1/jobs/{job_id}/retry",
         "GET /v1/jobs/{job_id}/artifacts",
         "GET /v1/jobs/{job_id}/artifacts/{name}",
         "GET /healthz",
         "GET /readyz",
+        "GET /metrics",
     }
     recipe = document["components"]["schemas"]["JobRequest"]["properties"]["recipe"]
     assert {"prune", "finetune", "benchmark"} <= set(recipe["properties"])

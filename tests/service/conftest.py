@@ -12,8 +12,9 @@ from tests.live import FAST
 from tests.service.world import World
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World.open(Settings(data_dir=tmp_path, **FAST))
+@pytest.fixture(params=["sqlite", "postgres"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    url = request.getfixturevalue("postgres")() if request.param == "postgres" else ""
+    made = World.open(Settings(data_dir=tmp_path, database_url=url, **FAST))
     yield made
     made.close()

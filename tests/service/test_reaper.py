@@ -5,10 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from service.jobs.leases import Leases
 from service.jobs.messages import Doorbell
+from service.jobs.quotas import Quotas
 from service.jobs.reaper import Reaper, announce
 from service.jobs.states import JobState
+from service.jobs.tables import Job
 from tests.service.world import World
 
 
@@ -17,7 +21,7 @@ class CountingBell(Doorbell):
         self.rung: list[str] = []
         self.works = works
 
-    def ring(self, job_id: str) -> bool:
+    def ring(self, job_id: str, queue: str = "any") -> bool:
         self.rung.append(job_id)
         return self.works
 
@@ -78,7 +82,7 @@ def test_a_lost_message_is_repeated_only_for_an_idle_worker(world: World) -> Non
     reaper = reaper_of(world, bell, republish_after_s=-1.0)
     reaper.sweep()
     assert bell.rung == []  # no worker: the messages wait in the broker
-    world.parts.presence.beat("idle worker")
+    world.parts.presence.beat("tester")
     reaper.sweep()
     assert bell.rung == [first]  # one worker can take one job
     world.claim(first)
@@ -87,13 +91,58 @@ def test_a_lost_message_is_repeated_only_for_an_idle_worker(world: World) -> Non
     assert world.jobs.get(second).state is JobState.QUEUED
 
 
+def test_the_next_attempt_waits_for_its_time(world: World) -> None:
+    job_id = world.submit()
+    error = {"code": "x", "detail": "d", "details": {}, "retryable": True, "stage": None, "attempt": 1}
+    assert world.leases.retry(world.claim(job_id), error, pause_s=60.0)
+    bell = CountingBell()
+    reaper_of(world, bell).sweep()
+    assert bell.rung == []
+    assert world.leases.claim(job_id, "early") is None
+    with world.parts.db.write() as session:
+        session.execute(update(Job).values(not_before=1.0))
+    reaper_of(world, bell).sweep()
+    assert bell.rung == [job_id]
+    assert world.claim(job_id).attempt == 2
+
+
+def test_one_owner_runs_as_many_at_a_time_as_allowed(world: World) -> None:
+    quotas = replace(Quotas.of(world.parts.settings), running_jobs=1)
+    leases = Leases(world.parts.db, quotas, lease_s=60.0)
+    first, second = world.submit(), world.submit()
+    claim = leases.claim(first, "one")
+    assert claim is not None
+    assert leases.claim(second, "two") is None
+    bell = CountingBell()
+    reaper = reaper_of(world, bell, max_running_jobs=1)
+    reaper.sweep()
+    assert bell.rung == []
+    assert leases.cancel(claim)
+    reaper.sweep()
+    assert bell.rung == [second]
+    assert leases.claim(second, "two") is not None
+
+
+def test_a_job_is_announced_to_workers_that_serve_its_queue(world: World) -> None:
+    job_id = world.jobs.submit(replace(world.order, queue="bench.pi"))[0].id
+    bell = CountingBell()
+    reaper = reaper_of(world, bell, republish_after_s=-1.0)
+    world.parts.presence.beat("big", ["any", "gpu"])
+    reaper.sweep()
+    assert bell.rung == []
+    world.parts.presence.beat("small", ["bench.pi"])
+    reaper.sweep()
+    assert bell.rung == [job_id]
+
+
 def test_two_reapers_announce_a_job_once(world: World) -> None:
     job_id = world.submit()
     bell = CountingBell(works=False)
     announce(world.parts.db, bell, job_id)
     one, two = reaper_of(world, CountingBell()), reaper_of(world, CountingBell())
     seen = one._unannounced()
-    assert seen == two._unannounced() == [(job_id, None)]
+    assert seen == two._unannounced()
+    assert [job.id for job in seen] == [job_id]
     assert [one._take_turn(job_id, None), two._take_turn(job_id, None)] == [True, False]
 
 

@@ -171,7 +171,8 @@ class Life(RuleBasedStateMachine):
             "fail": (ERROR,),
             "retry": (ERROR,),
         }
-        assert getattr(leases, what)(claim, *arguments.get(what, ())) == holds
+        options = {"pause_s": 0.0} if what == "retry" else {}
+        assert getattr(leases, what)(claim, *arguments.get(what, ()), **options) == holds
 
     @rule()
     def cancel(self) -> None:

@@ -99,7 +99,7 @@ def test_a_body_over_the_limit_is_refused_and_leaves_nothing(api: Stack, chunked
 def test_a_client_that_leaves_in_the_middle_leaves_nothing(api: Stack) -> None:
     with socket.create_connection(api.listener.getsockname()) as connection:
         connection.sendall(
-            b"POST /v1/models HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n" + bytes(100)
+            b"POST /v1/models HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n" + bytes(100)
         )
         until(lambda: temporary_files(api))
     until(lambda: not temporary_files(api))

@@ -11,6 +11,7 @@ from service import recipes
 from service.deps import Parts, assemble
 from service.jobs.leases import Claim, Leases
 from service.jobs.order import JobOrder
+from service.jobs.quotas import Quotas
 from service.jobs.store import Jobs
 from service.jobs.tables import Job
 from service.settings import Settings
@@ -30,7 +31,7 @@ class World:
         model = stage(parts, parts.models, model_bytes(), "onnx")
         data = stage(parts, parts.datasets, npz_bytes(), "npz")
         order = JobOrder(model_id=model, dataset_id=data, evaluation_id=None, recipe=recipes.dump(Recipe()))
-        return cls(parts, Leases(parts.db, lease_s=settings.lease_s), order)
+        return cls(parts, Leases(parts.db, Quotas.of(settings), lease_s=settings.lease_s), order)
 
     @property
     def jobs(self) -> Jobs:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +101,24 @@ def play(step: list[Any], done: float, progress: Progress) -> None:
             raise getattr(errors, name)(**details)
         case ["memory"]:
             raise MemoryError
+        case ["allocate", count]:
+            bytearray(count)
+        case ["say", text]:
+            raise RuntimeError(text)
+        case ["spin", seconds]:
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                pass
+        case ["write", count]:
+            with Path("big").open("wb") as file:
+                for _ in range(count // 2**20):
+                    file.write(bytes(2**20))
+        case ["chatter", count]:
+            for _ in range(count):
+                os.write(1, b"x" * 1023 + b"\n")
+                time.sleep(0.001)
+        case ["look", path]:
+            Path(path).write_text(json.dumps(surroundings()))
         case ["full_disk"]:
             raise OSError(28, "No space left on device")
         case ["bug"]:
@@ -109,6 +129,21 @@ def play(step: list[Any], done: float, progress: Progress) -> None:
                 play(inner, done, progress)
         case _:
             raise ValueError(step)
+
+
+def surroundings() -> dict[str, Any]:
+    """What a job can see of the machine it runs on."""
+    with socket.socket() as listener, socket.socket() as caller:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        loopback = caller.connect_ex(listener.getsockname())
+    return {
+        "environment": dict(os.environ),
+        "interfaces": [name for _, name in socket.if_nameindex()],
+        "loopback": loopback,
+        "core": resource.getrlimit(resource.RLIMIT_CORE),
+        "session": os.getsid(0) == os.getpid(),
+    }
 
 
 def sleep(seconds: float, done: float, progress: Progress) -> None:

@@ -8,19 +8,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from celery import Celery
 
 from service.jobs.messages import Doorbell
 from service.jobs.states import JobState
 from service.schemas import JobView
 from tests.live import Bench, lines, until
 
+EVERY = pytest.mark.parametrize(
+    "bench", ["sqlite+sqla", "sqlite+redis", "postgres+sqla", "postgres+redis"], indirect=True
+)
+EMBEDDED = pytest.mark.parametrize("bench", ["sqlite+sqla"], indirect=True)
+LARGE = pytest.mark.parametrize("bench", ["postgres+redis"], indirect=True)
 
-@pytest.fixture(params=["sqlite", "valkey"])
+
+@pytest.fixture(params=["sqlite+sqla", "postgres+redis"])
 def bench(request: pytest.FixtureRequest, benches: Callable[[str], Bench]) -> Bench:
-    """The tests of this file hold for both brokers; those that take long use one."""
+    """The tests of this file hold for every database and broker; those that take long use some."""
     return benches(request.param)
 
 
+@EVERY
 def test_a_job_is_done_shown_and_downloaded(bench: Bench, tmp_path: Path) -> None:
     job = bench.submit(["report", "score", "scoring"], ["sleep", 1.2], recipe={"seed": 5})
     seen: list[JobView] = []
@@ -63,7 +71,7 @@ def test_a_job_whose_worker_is_killed_is_run_by_the_next(bench: Bench, tmp_path:
     assert outcomes == ["lost", "succeeded"]
 
 
-@pytest.mark.parametrize("bench", ["valkey"], indirect=True)
+@LARGE
 def test_a_worker_told_to_stop_hands_its_job_back_uncounted(bench: Bench, tmp_path: Path) -> None:
     job = bench.running(["once", str(tmp_path / "flag"), ["stubborn", 60]])
     until((tmp_path / "flag").exists)
@@ -77,10 +85,41 @@ def test_a_worker_told_to_stop_hands_its_job_back_uncounted(bench: Bench, tmp_pa
     assert job.wait(30).attempt == 1
 
 
-@pytest.mark.parametrize("bench", ["sqlite"], indirect=True)
+@EMBEDDED
 def test_an_api_that_is_killed_comes_back_to_the_same_jobs(bench: Bench) -> None:
     job = bench.running(["sleep", 2])
     bench.stack.stop_api(signal.SIGKILL)
     bench.stack.start_api()
     assert job.wait(30).state is JobState.SUCCEEDED
     assert bench.stack.get("/readyz").json()["status"] == "ready"
+
+
+@LARGE
+def test_two_workers_offered_the_same_message_again_and_again_run_it_once(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """As when a job outlasts the broker's visibility timeout, which kombu does not renew."""
+    note, second = tmp_path / "runs", bench.stack.start_worker()
+    job = bench.running(["note", str(note)], ["sleep", 2.5])
+    with Celery(broker=bench.stack.settings.broker_url).connection_for_write() as connection:
+        connection.transport_options = {"visibility_timeout": 0}
+        for _ in range(3):
+            connection.channel().qos.restore_visible(interval=1)
+            time.sleep(0.5)
+    view = job.wait(30)
+    assert (view.state, view.attempt, lines(note)) == (JobState.SUCCEEDED, 1, 1)
+    bench.submit().wait(30)
+    assert lines(note) == 1
+    bench.stack.stop_worker(second)
+
+
+@LARGE
+def test_a_job_waits_for_a_worker_of_its_queue(bench: Bench) -> None:
+    job = bench.submit(queue="bench.pi")
+    assert bench.submit(queue="cpu").wait(30).state is JobState.SUCCEEDED
+    assert job.refresh().state is JobState.QUEUED
+    target = bench.stack.start_worker(queues="bench.pi")
+    view = job.wait(30)
+    assert (view.state, view.queue) == (JobState.SUCCEEDED, "bench.pi")
+    assert job.refresh().attempts[0].worker.endswith(f":{target.pid}")  # type: ignore[attr-defined]
+    bench.stack.stop_worker(target)

@@ -1,0 +1,77 @@
+"""API keys: ``sosp_<id>_<secret>``, of which only the id and a digest are stored.
+
+The secret has 256 bits of randomness, so that a plain SHA-256 cannot be searched back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from service.errors import NotFound
+from service.jobs.database import Database
+from service.jobs.owners import Caller
+from service.jobs.tables import ApiKey, Role, clock
+from service.jobs.text import clean
+
+FORM = re.compile(r"sosp_([0-9a-f]{12})_([A-Za-z0-9_-]{43})", re.ASCII)
+# Compared with when there is no such key, so that this takes as long as a wrong secret.
+NO_DIGEST = "0" * 64
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Every key of an installation."""
+
+    db: Database
+
+    def create(self, name: str, role: Role) -> tuple[ApiKey, str]:
+        """A new key: its row, and its text, which cannot be had again."""
+        id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+        with self.db.write() as session:
+            now = session.scalar(select(clock()))
+            row = ApiKey(
+                id=id, name=clean(name, 255), role=role, secret_sha256=_digest(secret), created_at=now
+            )
+            session.add(row)
+        return row, f"sosp_{id}_{secret}"
+
+    def every(self) -> Sequence[ApiKey]:
+        """All keys, the oldest first, revoked ones too."""
+        with self.db.read() as session:
+            return session.scalars(select(ApiKey).order_by(ApiKey.created_at, ApiKey.id)).all()
+
+    def any(self) -> bool:
+        """Whether a key was ever made; revoking the last one must not open the door."""
+        with self.db.read() as session:
+            return session.scalar(select(ApiKey.id).limit(1)) is not None
+
+    def revoke(self, id: str) -> ApiKey:
+        """Make a key invalid for good; what it owns stays."""
+        with self.db.write() as session:
+            row = session.get(ApiKey, id)
+            if row is None:
+                raise NotFound(kind="key", id=id)
+            row.revoked_at = row.revoked_at or session.scalar(select(clock()))
+        return row
+
+    def holder(self, text: str) -> Caller | None:
+        """Whose key ``text`` is; None if it is nobody's."""
+        if (form := FORM.fullmatch(text)) is None:
+            return None
+        with self.db.read() as session:
+            row = session.get(ApiKey, form[1])
+        same = hmac.compare_digest(_digest(form[2]), NO_DIGEST if row is None else row.secret_sha256)
+        if row is None or not same or row.revoked_at is not None:
+            return None
+        return Caller(row.id, everything=row.role is Role.ADMIN)
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

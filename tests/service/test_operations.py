@@ -1,0 +1,98 @@
+"""What operators see: metrics, logs, readiness, and what ``sosp doctor`` finds."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.cli.main import run
+from service.logs import JsonFormatter, request_id
+from tests.live import Bench, Stack, running_stack
+
+
+def value(text: str, name: str, **labels: str) -> float:
+    """The sample of that name whose labels are among others the given ones."""
+    for line in text.splitlines():
+        found = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
+        if found and found[1] == name and all(f'{k}="{v}"' in (found[2] or "") for k, v in labels.items()):
+            return float(found[3])
+    raise AssertionError(f"{name} {labels} is not in\n{text}")
+
+
+def test_metrics_tell_of_jobs_stages_workers_and_requests(bench: Bench) -> None:
+    before = bench.stack.get("/metrics").text
+    bench.submit(["report", "score", ""], ["sleep", 0.3], ["report", "write", ""]).wait(30)
+    waiting = bench.submit(queue="bench.absent")
+    text = bench.stack.get("/metrics").text
+    done = {"queue": "any", "state": "succeeded"}
+    assert value(text, "sosp_jobs", **done) == value(before, "sosp_jobs", **done) + 1
+    assert value(text, "sosp_jobs", queue="bench.absent", state="queued") == 1
+    assert value(text, "sosp_queue_oldest_seconds", queue="bench.absent") >= 0
+    assert value(text, "sosp_workers", queue="any") == 1
+    assert value(text, "sosp_stage_seconds_count", stage="finetune") >= 1
+    assert value(text, "sosp_stage_seconds_sum", stage="finetune") >= 0.2
+    assert value(text, "sosp_http_request_seconds_count", route="/v1/jobs", method="POST", status="202") >= 2
+    assert value(text, "sosp_free_bytes") > 0
+    bench.stack.get("/v1/nothing/" + "x" * 50)
+    assert "xxx" not in bench.stack.get("/metrics").text
+    waiting.cancel()
+
+
+def test_a_line_is_an_object_whatever_was_said() -> None:
+    record = logging.LogRecord(
+        "x", logging.WARNING, "", 0, "%s: %s", ("job_" + "0" * 26, "a\nb\x1b[31m"), None
+    )
+    token = request_id.set("abc")
+    try:
+        raise ValueError("why")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    line = JsonFormatter().format(record)
+    request_id.reset(token)
+    told = json.loads(line)
+    assert "\n" not in line
+    assert (told["level"], told["job_id"], told["request_id"]) == ("warning", "job_" + "0" * 26, "abc")
+    assert told["message"].endswith("a b [31m")
+    assert "ValueError: why" in told["traceback"]
+
+
+def test_processes_write_objects_when_asked(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with running_stack(tmp_path, log_format="json", log_level="info", workers=1) as stack:
+        stack.get("/v1/jobs", headers={"X-Request-ID": "mine"})
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    [asked] = [line for line in lines if line.get("request_id") == "mine"]
+    assert asked["message"].startswith("GET /v1/jobs: 200")
+    assert any(line["logger"].startswith("celery") for line in lines)
+
+
+def test_readiness_is_the_truth_about_broker_and_disk(tmp_path: Path) -> None:
+    with running_stack(tmp_path / "data", broker_url="redis://127.0.0.1:9/0") as stack:
+        answer = stack.get("/readyz")
+        assert (answer.status_code, answer.json()["broker"]) == (503, False)
+        assert answer.json()["database"]
+        shutil.rmtree(stack.settings.data_dir / "tmp")
+        assert stack.get("/readyz").json()["disk"] is False
+        assert stack.get("/healthz").status_code == 200
+
+
+def test_the_doctor_names_what_is_missing(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack: Stack = bench.stack
+    for name, text in stack.settings.environment().items():
+        monkeypatch.setenv(name, text)
+    assert run(["doctor", "--json"]) == 0
+    found = {f["what"]: f for f in json.loads(capsys.readouterr().out)["findings"]}
+    assert found["workers"]["detail"] == "1 alive"
+    assert all(found[what]["ok"] for what in ("data directory", "job database", "broker"))
+    monkeypatch.setenv("SOSP_BROKER_URL", "redis://:hidden@127.0.0.1:9/0")
+    assert run(["doctor"]) == 1
+    shown = capsys.readouterr().out
+    assert "MISSING" in shown
+    assert "hidden" not in shown
