@@ -23,6 +23,7 @@ SospError
 │   ├── RecipeInvalid           field, reason
 │   └── TargetUnreachable       metric, asked, reachable
 ├── CheckFailed                 a result did not prove itself
+│   ├── ConversionFailed    reason, node
 │   ├── ConversionDiverged      tensor, node, error, tolerance
 │   ├── SurgeryDiverged         tensor, error, tolerance
 │   ├── WriteBackDiverged       tensor, error, tolerance
@@ -298,6 +299,19 @@ class TargetUnreachable(InputError):
 
 class CheckFailed(SospError):
     """A result did not prove itself; nothing is handed out."""
+
+
+@dataclass(eq=False, kw_only=True)
+class ConversionFailed(CheckFailed):
+    """The torch network stops at a node that ONNX Runtime computes."""
+
+    code: ClassVar[str] = "conversion_failed"
+    reason: str
+    node: str | None = None
+
+    def __str__(self) -> str:
+        where = f" at node {self.node!r}" if self.node else ""
+        return f"the converted network fails{where}: {self.reason}"
 
 
 @dataclass(eq=False, kw_only=True)

@@ -97,20 +97,20 @@ def _require_weights_inside(file: BinaryIO, graph: _Field) -> None:
         if tensor.number != INITIALIZER:
             continue
         file.seek(tensor.start)
-        told = {field.number: field for field in _fields(file, tensor.end, {LOCATION: VARINT}, MOST_FIELDS)}
+        fields = list(_fields(file, tensor.end, {LOCATION: VARINT}, MOST_FIELDS))
+        told = {field.number: field for field in fields}
         if LOCATION in told and _number(file, told[LOCATION]) == EXTERNAL:
+            entries = [field for field in fields if field.number == EXTERNAL_DATA]
             raise ExternalDataMissing(
                 tensor=_text(file, told.get(NAME)),
-                path=_location(file, told.get(EXTERNAL_DATA)),
+                path=next(filter(None, (_location(file, entry) for entry in entries)), ""),
                 reason="upload a .zip of the model and its data files, or save the model as one file",
             )
         file.seek(tensor.end)
 
 
-def _location(file: BinaryIO, entry: _Field | None) -> str:
-    """The path in an entry of ``external_data``, if it is that entry."""
-    if entry is None:
-        return ""
+def _location(file: BinaryIO, entry: _Field) -> str:
+    """The path in an entry of ``external_data``, or nothing if it tells something else."""
     file.seek(entry.start)
     parts = {field.number: field for field in _fields(file, entry.end, {}, MOST_FIELDS)}
     return _text(file, parts.get(VALUE)) if _text(file, parts.get(KEY)) == "location" else ""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from sosp_core.errors import ModelError, ModelQuantized, UnsupportedModel
-from sosp_core.ir.view import inputs, label
+from sosp_core.ir.view import inputs
 
 #: Operators on quantised numbers whose names do not say so.
 QUANTISED = frozenset(
@@ -32,7 +32,7 @@ def unsupported(model: ir.Model) -> Iterator[ModelError]:
     graph = model.graph
     quantised = [n for n in ir.traversal.RecursiveGraphIterator(graph) if _is_quantised(n.op_type)]
     if quantised:
-        yield ModelQuantized(nodes=[label(n) for n in quantised])
+        yield ModelQuantized(nodes=[f"{n.name or n.outputs[0].name} ({n.op_type})" for n in quantised])
     for kind, values in (("input", inputs(graph)), ("output", graph.outputs)):
         for value in values:
             if reason := _strange_type(value):
@@ -46,7 +46,7 @@ def unsupported(model: ir.Model) -> Iterator[ModelError]:
 
 
 def _is_quantised(op_type: str) -> bool:
-    return op_type in QUANTISED or "Quantize" in op_type or op_type.startswith("QLinear")
+    return op_type in QUANTISED or "quantize" in op_type.lower() or op_type.startswith("QLinear")
 
 
 def _strange_type(value: ir.Value) -> str | None:

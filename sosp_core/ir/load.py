@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from sosp_core.errors import ModelInvalid, ModelNotOnnx, ModelTooLarge
+from sosp_core.errors import ModelInvalid, ModelNotOnnx, ModelTooLarge, UnsupportedModel
 from sosp_core.ir import wire
 from sosp_core.ir.bundle import Bundle, is_bundle
 from sosp_core.ir.external import Archive, Beside, Folder, Nowhere, attach, detach
@@ -31,6 +31,7 @@ class Limits:
     Attributes:
         file_bytes: Of the model itself.
         unpacked_bytes: Of all weights in external files, and of all files in a bundle.
+        port_elements: Of one sample of an input or output, free dimensions counted as 1.
         dense_elements: Of a sparse initializer, once its zeros are written out.
     """
 
@@ -40,6 +41,7 @@ class Limits:
     tensors: int = 200_000
     function_depth: int = 16
     tensor_elements: int = 2**31
+    port_elements: int = 2**28
     dense_elements: int = 2**28
 
 
@@ -154,12 +156,16 @@ def _check_tensor(tensor: onnx.TensorProto, limits: Limits) -> None:
 
 
 def _check_port(port: onnx.ValueInfoProto, limits: Limits) -> None:
+    if port.type.HasField("map_type") or port.type.sequence_type.elem_type.HasField("map_type"):
+        raise UnsupportedModel(
+            reason=f"{port.name!r} is a map of class names; export the classifier without ZipMap"
+        )
     declared = 1
     for dim in port.type.tensor_type.shape.dim:
         if dim.HasField("dim_value"):
             declared *= max(dim.dim_value, 1)
-    if declared > limits.tensor_elements:
-        raise ModelTooLarge(quantity=f"elements in {port.name!r}", got=declared, limit=limits.tensor_elements)
+    if declared > limits.port_elements:
+        raise ModelTooLarge(quantity=f"elements in {port.name!r}", got=declared, limit=limits.port_elements)
 
 
 def _check_functions(proto: onnx.ModelProto, limits: Limits) -> None:

@@ -14,7 +14,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save as save_safetensors
 
 from service.sniff import check_data, check_model
@@ -60,7 +60,7 @@ def test_every_cut_of_a_model_is_refused(tmp_path: Path) -> None:
 
 
 def model_with_weights_outside(weights: Path) -> bytes:
-    w = helper.make_tensor("w", TensorProto.FLOAT, [3], [1.0, 2.0, 3.0])
+    w = numpy_helper.from_array(np.ones(3, np.float32), "w")
     model = onnx.load_from_string(real_model())
     model.graph.initializer.append(w)
     inside = bytes(model.SerializeToString())
