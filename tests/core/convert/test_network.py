@@ -13,8 +13,9 @@ from sosp_core.finetune.write_back import write_back
 from tests.zoo.built import prepare
 from tests.zoo.graphs import as_model
 
-HALF = """(float16[N,8] x) => (float16[N,4] y) <float16[8,16] w, float16[16] b, float16[16,4] v>
-{ k = Constant<value = float16 {2.0}>()  p = MatMul(x, w)  q = Add(p, b)  r = Relu(q)
+HALF = """(float16[N,8] x) => (float16[N,4] y)
+<float16[8,16] w, float16[16] b, float16[16,4] v, float16[16] k>
+{ p = MatMul(x, w)  q = Add(p, b)  r = Relu(q)
   s = Mul(r, k)  t = Cast<to=10>(s)  y = MatMul(t, v) }"""
 
 
