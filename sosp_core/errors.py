@@ -6,18 +6,24 @@ SospError
 │   │   ├── ModelNotOnnx        reason
 │   │   ├── ModelInvalid        reason, node
 │   │   ├── ModelTooLarge       quantity, got, limit
+│   │   ├── BundleUnreadable    reason
+│   │   ├── ExternalDataUnsafe  tensor, path
+│   │   ├── ExternalDataMissing tensor, path, reason
+│   │   ├── ModelQuantized      nodes
 │   │   ├── UnsupportedOps      nodes
 │   │   ├── UnsupportedModel    reason
 │   │   ├── WeightsNotFinite    initializer
 │   │   └── NothingToCompress   refusals
 │   ├── DataError
 │   │   ├── DataUnreadable      reason
+│   │   ├── DataTooLarge        file
 │   │   ├── DataMismatch        field, expected, got
 │   │   ├── DataEmpty           field
 │   │   └── DataNotFinite       field, count
 │   ├── RecipeInvalid           field, reason
 │   └── TargetUnreachable       metric, asked, reachable
 ├── CheckFailed                 a result did not prove itself
+│   ├── ConversionFailed    reason, node
 │   ├── ConversionDiverged      tensor, node, error, tolerance
 │   ├── SurgeryDiverged         tensor, error, tolerance
 │   ├── WriteBackDiverged       tensor, error, tolerance
@@ -104,6 +110,59 @@ class ModelTooLarge(ModelError):
 
 
 @dataclass(eq=False, kw_only=True)
+class BundleUnreadable(ModelError):
+    """A zip archive that should hold one model and its weights, and does not."""
+
+    code: ClassVar[str] = "bundle_unreadable"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"unusable zip bundle: {self.reason}"
+
+
+@dataclass(eq=False, kw_only=True)
+class ExternalDataUnsafe(ModelError):
+    """A weight points to a file that is not plainly beside the model."""
+
+    code: ClassVar[str] = "external_data_unsafe"
+    tensor: str
+    path: str
+
+    def __str__(self) -> str:
+        return (
+            f"weight {self.tensor!r} points to {self.path!r}: absolute paths, '..' and links are not followed"
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class ExternalDataMissing(ModelError):
+    """A weight lies in an external file that is missing or too short."""
+
+    code: ClassVar[str] = "external_data_missing"
+    tensor: str
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"weight {self.tensor!r} lies in the external file {self.path!r}: {self.reason}"
+
+
+@dataclass(eq=False, kw_only=True)
+class ModelQuantized(ModelError):
+    """The model computes with quantised numbers; what can be pruned is the float model."""
+
+    code: ClassVar[str] = "model_quantized"
+    nodes: list[str]
+
+    def __str__(self) -> str:
+        named = ", ".join(self.nodes[:5]) + (", ..." if len(self.nodes) > 5 else "")
+        return (
+            f"the model is quantised ({len(self.nodes)} node(s): {named}); "
+            "hand in the float model it was made from, and quantise the slim one"
+        )
+
+
+@dataclass(eq=False, kw_only=True)
 class UnsupportedOps(ModelError):
     """Operators that cannot be differentiated here, every node of them named."""
 
@@ -161,6 +220,17 @@ class DataUnreadable(DataError):
 
     def __str__(self) -> str:
         return f"unreadable data: {self.reason}"
+
+
+@dataclass(eq=False, kw_only=True)
+class DataTooLarge(DataError):
+    """The arrays of a data file do not fit in this machine's memory."""
+
+    code: ClassVar[str] = "data_too_large"
+    file: str
+
+    def __str__(self) -> str:
+        return f"the arrays in {self.file!r} do not fit in memory; hand in fewer or smaller samples"
 
 
 @dataclass(eq=False, kw_only=True)
@@ -229,6 +299,19 @@ class TargetUnreachable(InputError):
 
 class CheckFailed(SospError):
     """A result did not prove itself; nothing is handed out."""
+
+
+@dataclass(eq=False, kw_only=True)
+class ConversionFailed(CheckFailed):
+    """The torch network stops at a node that ONNX Runtime computes."""
+
+    code: ClassVar[str] = "conversion_failed"
+    reason: str
+    node: str | None = None
+
+    def __str__(self) -> str:
+        where = f" at node {self.node!r}" if self.node else ""
+        return f"the converted network fails{where}: {self.reason}"
 
 
 @dataclass(eq=False, kw_only=True)

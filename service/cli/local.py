@@ -28,20 +28,42 @@ def inspect(
         print_json(found.to_json())
         return
     costs = {str(metric): value for metric, value in found.costs.items()}
+    unknown = "unknown"
     print_table(
         ("", ""),
         [
             ("inputs", "; ".join(found.inputs)),
             ("outputs", "; ".join(found.outputs)),
-            ("opset", str(found.opset)),
-            ("operators", ", ".join(f"{n} {op}" for op, n in found.operators.items())),
-            ("parameters", units.count(costs["params"])),
-            ("MACs per sample", units.count(costs["macs"])),
-            ("size of the weights", units.size(costs["size"])),
-            ("removable structures", f"{costs['structures']} in {len(found.groups)} groups"),
+            ("exporter", found.exporter or unknown),
+            ("opset", ", ".join(f"{domain or 'ai.onnx'} {v}" for domain, v in found.opsets.items())),
+            ("parameters", units.count(found.parameters)),
+            ("MACs per sample", units.count(costs["macs"]) if costs else unknown),
+            ("size of the weights", units.size(costs["size"]) if costs else unknown),
+            (
+                "removable structures",
+                f"{costs['structures']} in {len(found.groups)} groups" if costs else unknown,
+            ),
         ],
     )
-    for title, lines in (("stays as it is", found.refusals), ("would stop a job", found.blockers)):
+    typer.echo()
+    print_table(
+        ("operator", "nodes", "converter", "channels"),
+        [
+            (f"{o.domain}::{o.op_type}" if o.domain else o.op_type, str(o.nodes), o.converter, o.channels)
+            for o in found.support
+        ],
+    )
+    if found.groups:
+        typer.echo()
+        print_table(
+            ("removable", "structures"), [(str(g["name"]), str(g["structures"])) for g in found.groups]
+        )
+    sections = (
+        ("stays as it is", found.refusals),
+        ("would stop a job", found.blockers),
+        ("not known", found.notes),
+    )
+    for title, lines in sections:
         if lines:
             typer.echo(f"\n{title}:")
             for line in lines:

@@ -42,7 +42,7 @@ def check_zip(path: Path, max_unpacked: int) -> str:
     """
     try:
         with path.open("rb") as file:
-            _require_small_directory(file)
+            require_small_directory(file)
         with zipfile.ZipFile(path) as archive:
             return _check(archive, max_unpacked)
     except BROKEN as error:
@@ -81,7 +81,7 @@ def _require_safe(info: zipfile.ZipInfo) -> None:
         raise DataUnreadable(reason=f"{name!r} in the archive is not stored or deflated")
 
 
-def _require_small_directory(file: BinaryIO) -> None:
+def require_small_directory(file: BinaryIO) -> None:
     """Refuse a directory that is itself a bomb, before ``zipfile`` reads it."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 2**16 - END_SIZE - LOCATOR_SIZE))

@@ -13,11 +13,14 @@ from sosp_core.convert import (
     logic,
     microsoft,
     norm,
+    patches,
     pool,
     recurrent,
     reduce,
+    region,
     reshape,
     resize,
+    transformer,
 )
 
 __all__ = [
@@ -33,9 +36,12 @@ __all__ = [
     "logic",
     "microsoft",
     "norm",
+    "patches",
     "pool",
     "recurrent",
     "reduce",
+    "region",
     "reshape",
     "resize",
+    "transformer",
 ]

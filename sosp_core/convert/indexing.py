@@ -206,3 +206,45 @@ def reverse_sequence(op: Operator) -> Compute:
         return x[source, column].movedim((0, 1), (time, batch))
 
     return compute
+
+
+@converters.register("Unique", since=11)
+def unique(op: Operator) -> Compute:
+    """Distinct elements or slices, where each first occurs, which one each is, and how often.
+
+    No gradient passes: what is distinct has no slope.
+    """
+    axis, in_order = op.attribute("axis"), bool(op.attribute("sorted", 1))
+
+    def compute(x: Tensor) -> tuple[Tensor, ...]:
+        flat = x.detach().reshape(-1) if axis is None else x.detach()
+        dim = 0 if axis is None else axis
+        values, inverse, counts = torch.unique(flat, return_inverse=True, return_counts=True, dim=dim)
+        places = torch.arange(flat.shape[dim] - 1, -1, -1, device=x.device)
+        first = torch.empty_like(counts).scatter_(0, inverse.flip(0), places)
+        if not in_order:
+            order = torch.argsort(first)
+            rank = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=x.device))
+            values, first, counts = values.index_select(dim, order), first[order], counts[order]
+            inverse = rank[inverse]
+        return (values, first, inverse, counts)[: op.n_outputs]
+
+    return compute
+
+
+@converters.register("TensorScatter", since=24)
+def tensor_scatter(op: Operator) -> Compute:
+    """A cache with new entries written from each sample's own position on, along ``axis``."""
+    axis, circular = op.attribute("axis", -2), op.attribute("mode", "linear") == "circular"
+
+    def compute(past: Tensor, update: Tensor, start: Tensor | None = None) -> Tensor:
+        dim = axis % past.dim()
+        steps = torch.arange(update.shape[dim], device=past.device)
+        first = torch.zeros(len(past), dtype=torch.int64, device=past.device) if start is None else start
+        places = first.reshape(-1, 1) + steps
+        places = places % past.shape[dim] if circular else places
+        shape = [1] * past.dim()
+        shape[0], shape[dim] = len(past), len(steps)
+        return past.scatter(dim, places.reshape(shape).expand_as(update), update)
+
+    return compute

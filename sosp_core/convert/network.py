@@ -2,13 +2,14 @@
 
 Every float initializer that some operator uses as a weight becomes one ``Parameter``, shared
 by all its users; every other initializer becomes a buffer. Nothing is copied into submodules,
-so the tie between parameter and initializer holds by construction.
+so the tie between parameter and initializer holds by construction. What is float16 in the file
+is held and computed in float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ class _Operand:
 
 @dataclass(frozen=True)
 class _Step:
+    node: str
     compute: Compute
     operands: tuple[_Operand, ...]
     outputs: tuple[str, ...]
@@ -60,36 +62,13 @@ class Network(nn.Module):
         self.input_names = [v.name or "" for v in inputs(model.graph)]
         self.output_names = [v.name or "" for v in model.graph.outputs]
         self.attribute_of: dict[str, str] = {}
-        computes, trainable = self._convert(model)
-        self._hold_initializers(model, trainable)
-        self._steps = self._order(model, computes)
+        found = survey(model)
+        if found.refused:
+            raise UnsupportedOps(nodes=list(found.refused.values()))
+        self._hold_initializers(model, found.trainable)
+        self._steps = self._order(model, found.computes)
+        self._widen()
         self.eval()  # an ONNX file describes inference; training is asked for
-
-    def _convert(self, model: ir.Model) -> tuple[dict[str, Compute], set[str]]:
-        """Find a converter for every node; note which initializers are weights."""
-        fallback = Fallback(model)
-        computes: dict[str, Compute] = {}
-        trainable: set[str] = set()
-        refused: list[str] = []
-        for node in model.graph:
-            operator = _operator(model, node)
-            converter = converters.find(operator.domain, operator.op_type, operator.opset)
-            try:
-                if converter is None:
-                    computes[operator.name] = fallback.build(node, operator)
-                    continue
-                computes[operator.name] = converter.build(operator)
-            except Unconvertible as reason:
-                refused.append(f"{label(node)} at opset {operator.opset}: {reason}")
-                continue
-            trainable |= {
-                value.name or ""
-                for position, value in enumerate(node.inputs)
-                if value is not None and position in converter.trainable
-            }
-        if refused:
-            raise UnsupportedOps(nodes=refused)
-        return computes, trainable
 
     def _hold_initializers(self, model: ir.Model, trainable: set[str]) -> None:
         for number, (name, value) in enumerate(model.graph.initializers.items()):
@@ -125,8 +104,19 @@ class Network(nn.Module):
                 )
             )
             operands = tuple(self._operand(v) for v in node.inputs)
-            steps.append(_Step(compute, operands, tuple(v.name or "" for v in node.outputs), dead))
+            steps.append(
+                _Step(node.name or "", compute, operands, tuple(v.name or "" for v in node.outputs), dead)
+            )
         return steps
+
+    def _widen(self) -> None:
+        """Hold what is float16 in the file as float32: sums, gradients and updates need its range.
+
+        Values go back to the file's own type when they are written.
+        """
+        for held in (*self.buffers(), *self.parameters()):
+            if held.dtype == torch.float16:
+                held.data = held.data.float()
 
     def _operand(self, value: ir.Value | None) -> _Operand:
         if value is None or not value.name:
@@ -145,10 +135,17 @@ class Network(nn.Module):
 
     def tensors(self, args: Sequence[Tensor], names: Sequence[str]) -> tuple[Tensor, ...]:
         """Compute the named tensors of the graph; others are freed after their last use."""
-        env: dict[str, Tensor] = dict(zip(self.input_names, args, strict=True))
+        env: dict[str, Tensor] = {
+            name: x.float() if x.dtype == torch.float16 else x
+            for name, x in zip(self.input_names, args, strict=True)
+        }
         wanted = set(names)
         for step in self._steps:
-            result = step.compute(*(self._fetch(operand, env) for operand in step.operands))
+            try:
+                result = step.compute(*(self._fetch(operand, env) for operand in step.operands))
+            except Exception as error:
+                error.add_note(step.node)
+                raise
             results = result if isinstance(result, tuple | list) else (result,)
             env.update(zip(step.outputs, results, strict=False))
             for name in step.dead:
@@ -161,6 +158,52 @@ class Network(nn.Module):
             held: Tensor = getattr(self, operand.attribute)
             return held
         return None if operand.value is None else env[operand.value]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What converters say of every node of a model.
+
+    Attributes:
+        computes: By node name, the computation.
+        borrowed: Names of nodes that onnx2torch converts, for want of a converter of our own.
+        trainable: Names of initializers that stand where a weight is expected.
+        refused: By node name, why there is no computation.
+    """
+
+    computes: dict[str, Compute] = field(default_factory=dict)
+    borrowed: set[str] = field(default_factory=set)
+    trainable: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def survey(model: ir.Model) -> Survey:
+    """Find a converter for every node of a normalised model."""
+    fallback = Fallback(model)
+    found = Survey()
+    for node in model.graph:
+        operator = _operator(model, node)
+        converter = converters.find(operator.domain, operator.op_type, operator.opset)
+        try:
+            if converter is None:
+                found.computes[operator.name] = fallback.build(node, operator)
+                found.borrowed.add(operator.name)
+                continue
+            found.computes[operator.name] = converter.build(operator)
+        except Unconvertible as reason:
+            found.refused[operator.name] = f"{label(node)} at opset {operator.opset}: {reason}"
+            continue
+        # Attributes of a kind or number that the operator's definition does not have end anywhere.
+        except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, AttributeError) as error:
+            what = f"its attributes are not as defined ({type(error).__name__}: {error})".splitlines()[0]
+            found.refused[operator.name] = f"{label(node)} at opset {operator.opset}: {what}"
+            continue
+        found.trainable.update(
+            value.name or ""
+            for position, value in enumerate(node.inputs)
+            if value is not None and position in converter.trainable
+        )
+    return found
 
 
 def _operator(model: ir.Model, node: ir.Node) -> Operator:

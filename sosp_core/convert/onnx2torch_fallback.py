@@ -13,6 +13,7 @@ from typing import Any
 import onnx_ir as ir
 from torch import Tensor, nn
 
+from sosp_core.convert.absent import reason_against
 from sosp_core.convert.shim import import_torchvision
 from sosp_core.convert.table import Compute, Operator, Unconvertible
 
@@ -40,6 +41,8 @@ class Fallback:
         Raises:
             Unconvertible: onnx2torch has no converter either, or its module owns weights.
         """
+        if reason := reason_against(operator):
+            raise Unconvertible(reason)
         graph = self._graph
         from onnx2torch.node_converters import get_converter
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sosp_core.data.images import is_image_archive, read_images
-from sosp_core.errors import DataUnreadable
+from sosp_core.errors import DataTooLarge, DataUnreadable
 
 Array = np.ndarray[Any, Any]
 
@@ -30,6 +30,7 @@ def read_arrays(path: Path) -> dict[str, Array]:
     Raises:
         DataUnreadable: The format is unknown, damaged, holds pickled objects, or expands beyond
             the limit.
+        DataTooLarge: The arrays do not fit in memory.
     """
     with path.open("rb") as file:
         head = file.read(16)
@@ -44,6 +45,8 @@ def read_arrays(path: Path) -> dict[str, Array]:
             return _read_safetensors(path)
     except DataUnreadable:
         raise
+    except MemoryError as error:
+        raise DataTooLarge(file=path.name) from error
     # Damaged bytes make zipfile, zlib, tokenize, numpy and Pillow raise a dozen unrelated classes.
     except Exception as error:
         raise DataUnreadable(reason=_explain(error)) from error

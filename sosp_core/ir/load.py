@@ -7,7 +7,6 @@ exponentially), and accept many models that no runtime can run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,47 +15,98 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from sosp_core.errors import ModelInvalid, ModelNotOnnx, ModelTooLarge, UnsupportedModel
+from sosp_core.ir import wire
+from sosp_core.ir.bundle import Bundle, is_bundle
+from sosp_core.ir.external import Archive, Beside, Folder, Nowhere, attach, detach
+from sosp_core.ir.kinds import require_supported
+from sosp_core.ir.sparse import densify
 
 STANDARD_DOMAINS = {"", "ai.onnx"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a model file may hold before anything expensive looks at it."""
+    """What a model file may hold before anything expensive looks at it.
+
+    Attributes:
+        file_bytes: Of the model itself.
+        unpacked_bytes: Of all weights in external files, and of all files in a bundle.
+        port_elements: Of one sample of an input or output, free dimensions counted as 1.
+        dense_elements: Of a sparse initializer, once its zeros are written out.
+    """
 
     file_bytes: int = 2**31 - 1  # protobuf's own limit for one message
+    unpacked_bytes: int = 2**35
     nodes: int = 100_000
+    tensors: int = 200_000
     function_depth: int = 16
     tensor_elements: int = 2**31
+    port_elements: int = 2**28
+    dense_elements: int = 2**28
 
 
 def load_model(source: Path | bytes, limits: Limits = Limits()) -> ir.Model:
-    """Read, check and return an ONNX model.
+    """Read, check and return an ONNX model of a kind that can be compressed.
 
     Args:
-        source: A file, or its content.
+        source: A file, or its content: one ONNX model, or a zip bundle of a model and the files
+            its weights lie in. External weights are found beside a file and inside a bundle.
         limits: Refuse more than this.
 
     Raises:
         ModelNotOnnx: The bytes are empty, truncated, or something else.
         ModelTooLarge: A limit is exceeded.
         ModelInvalid: The ONNX checker or shape inference rejects the model.
-        UnsupportedModel: Weights lie in external files.
+        BundleUnreadable: A zip archive is broken, unsafe, too large, or holds not one model.
+        ExternalDataMissing: An external file is missing or too short, or the model came as bytes.
+        ExternalDataUnsafe: A weight points to a file that is not plainly beside the model.
+        ModelQuantized: The model computes with quantised numbers.
+        UnsupportedModel: It is of another kind that is not handled.
     """
-    proto = _parse(_read(source, limits))
+    model = read_model(source, limits)
+    require_supported(model)
+    return model
+
+
+def read_model(source: Path | bytes, limits: Limits = Limits()) -> ir.Model:
+    """As ``load_model``, but of whatever kind: for looking at, not for compressing."""
+    content, beside = _open(source, limits)
+    proto = _parse(content)
     _check_structure(proto, limits)
+    references = detach(proto, limits.unpacked_bytes)
+    densify(proto, limits.dense_elements)
     try:
         onnx.checker.check_model(proto, full_check=False)
     except (onnx.checker.ValidationError, ValueError) as error:
         raise ModelInvalid(reason=_first_line(error)) from error
-    return ir.serde.deserialize_model(proto)
+    attach(references, beside)
+    try:
+        return ir.serde.deserialize_model(proto)
+    except (ir.serde.SerdeError, ValueError, TypeError, KeyError, NotImplementedError) as error:
+        raise ModelInvalid(reason=_first_line(error.__cause__ or error)) from error
 
 
-def _read(source: Path | bytes, limits: Limits) -> bytes:
-    size = len(source) if isinstance(source, bytes) else source.stat().st_size
+def _open(source: Path | bytes, limits: Limits) -> tuple[bytes, Beside]:
+    if isinstance(source, bytes):
+        head, size = source[:4], len(source)
+    else:
+        size = source.stat().st_size
+        with source.open("rb") as file:
+            head = file.read(4)
+    if is_bundle(head):
+        bundle = Bundle(source, unpacked_bytes=limits.unpacked_bytes)
+        return _limited(bundle.model(), limits), Archive(bundle)
     if size > limits.file_bytes:
         raise ModelTooLarge(quantity="bytes", got=size, limit=limits.file_bytes)
-    return source if isinstance(source, bytes) else source.read_bytes()
+    if isinstance(source, bytes):
+        return source, Nowhere()
+    return source.read_bytes(), Folder(source.parent)
+
+
+def _limited(content: bytes, limits: Limits) -> bytes:
+    if len(content) > limits.file_bytes:
+        raise ModelTooLarge(quantity="bytes", got=len(content), limit=limits.file_bytes)
+    return content
 
 
 def _parse(content: bytes) -> onnx.ModelProto:
@@ -79,43 +129,43 @@ def _parse(content: bytes) -> onnx.ModelProto:
 def _check_structure(proto: onnx.ModelProto, limits: Limits) -> None:
     if proto.functions:
         _check_functions(proto, limits)
-    n_nodes = 0
-    for graph in _graphs(proto.graph):
-        n_nodes += len(graph.node)
-        if n_nodes > limits.nodes:
-            raise ModelTooLarge(quantity="nodes", got=n_nodes, limit=limits.nodes)
-        for tensor in graph.initializer:
-            _check_tensor(tensor, limits)
-        if graph.sparse_initializer:
-            raise UnsupportedModel(reason="sparse initializers")
+    n_nodes = sum(1 for _ in wire.nodes(proto))
+    if n_nodes > limits.nodes:
+        raise ModelTooLarge(quantity="nodes", got=n_nodes, limit=limits.nodes)
+    n_tensors = 0
+    for tensor in wire.tensors(proto):
+        n_tensors += 1
+        _check_tensor(tensor, limits)
+    if n_tensors > limits.tensors:
+        raise ModelTooLarge(quantity="tensors", got=n_tensors, limit=limits.tensors)
     if not proto.graph.input or not proto.graph.output:
         raise ModelInvalid(reason="the graph needs at least one input and one output")
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
-            for sub in attribute.graphs:
-                yield from _graphs(sub)
+    for port in (*proto.graph.input, *proto.graph.output):
+        _check_port(port, limits)
 
 
 def _check_tensor(tensor: onnx.TensorProto, limits: Limits) -> None:
-    if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        raise UnsupportedModel(
-            reason=f"weight {tensor.name!r} lies in an external file; save the model as one file"
+    if any(dim < 0 for dim in tensor.dims):
+        raise ModelInvalid(
+            reason=f"initializer {tensor.name!r} has the negative dimension {min(tensor.dims)}"
         )
-    elements = 1
-    for dim in tensor.dims:
-        if dim < 0:
-            raise ModelInvalid(reason=f"initializer {tensor.name!r} has the negative dimension {dim}")
-        elements *= dim
-    if elements > limits.tensor_elements:
+    if (declared := wire.elements(tensor)) > limits.tensor_elements:
         raise ModelTooLarge(
-            quantity=f"elements in {tensor.name!r}", got=elements, limit=limits.tensor_elements
+            quantity=f"elements in {tensor.name!r}", got=declared, limit=limits.tensor_elements
         )
+
+
+def _check_port(port: onnx.ValueInfoProto, limits: Limits) -> None:
+    if port.type.HasField("map_type") or port.type.sequence_type.elem_type.HasField("map_type"):
+        raise UnsupportedModel(
+            reason=f"{port.name!r} is a map of class names; export the classifier without ZipMap"
+        )
+    declared = 1
+    for dim in port.type.tensor_type.shape.dim:
+        if dim.HasField("dim_value"):
+            declared *= max(dim.dim_value, 1)
+    if declared > limits.port_elements:
+        raise ModelTooLarge(quantity=f"elements in {port.name!r}", got=declared, limit=limits.port_elements)
 
 
 def _check_functions(proto: onnx.ModelProto, limits: Limits) -> None:
@@ -137,5 +187,5 @@ def _check_functions(proto: onnx.ModelProto, limits: Limits) -> None:
         raise ModelTooLarge(quantity="nodes after inlining functions", got=total, limit=limits.nodes)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -10,22 +10,28 @@ the tensors of a batch normalisation only if they share their weights.
 from __future__ import annotations
 
 import logging
+import math
 
+import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 from onnxscript import optimizer
 
-from sosp_core.errors import ModelInvalid, WeightsNotFinite
+from sosp_core.errors import ModelInvalid, ModelTooLarge, SospError, WeightsNotFinite
 from sosp_core.ir.recurrent import drop_zero_states
 from sosp_core.ir.shared import unshare_batchnorm
 from sosp_core.ir.sizes import write_known_sizes
 from sosp_core.ir.split import write_split_sizes
-from sosp_core.ir.view import FLOAT_TYPES, constant
+from sosp_core.ir.view import FLOAT_TYPES, constant, values
 
 #: Constants up to this many elements are folded: a transposed weight matrix, yes; a bomb, no.
 FOLD_LIMIT = 2**26
 #: Each known size lets shape inference see further; three rounds settled every export tried.
 ROUNDS = 8
+#: Operators that make large tensors of small ones; folded only if the result is known to be small.
+GROWING = frozenset("Range Tile Expand Pad Resize Upsample OneHot EyeLike".split())
+#: What one tensor of one sample may have: 8 GiB in float32.
+MOST_ELEMENTS = 2**31
 
 
 def normalize(model: ir.Model) -> ir.Model:
@@ -55,11 +61,14 @@ def normalize(model: ir.Model) -> ir.Model:
         passes.ShapeInferencePass(strict_mode=False)(model)
         write_split_sizes(model)
         unshare_batchnorm(model.graph)
-    except (ir.passes.PassError, ValueError, RuntimeError) as error:
+    except (ir.passes.PassError, ValueError, RuntimeError, MemoryError) as error:
         cause = error.__cause__ or error
+        if isinstance(cause, SospError):
+            raise cause from None
         raise ModelInvalid(reason=str(cause).strip().splitlines()[0]) from error
     _name_nodes(model.graph)
     _check_finite(model.graph)
+    _check_sizes(model.graph)
     return model
 
 
@@ -83,10 +92,38 @@ def _should_fold(node: ir.Node) -> bool | None:
 
     PyTorch's classic exporter writes every ``F.pad`` as a chain that starts with one.
     """
+    if node.op_type in GROWING and not _stays_small(node):
+        return False
     if node.op_type != "ConstantOfShape":
         return None
     shape = constant(node.inputs[0])
     return None if shape is None or shape.prod() > 1024 else True
+
+
+def _stays_small(node: ir.Node) -> bool:
+    """Whether the result of an operator that makes much of little is known to be small enough."""
+    if node.op_type == "Range":
+        start, limit, delta = (
+            float(np.ravel(a)[0]) if a is not None else 0.0 for a in map(constant, node.inputs)
+        )
+        return delta != 0 and abs(limit - start) <= FOLD_LIMIT * abs(delta)
+    shape = node.outputs[0].shape
+    if shape is None or not shape.is_static():
+        return all(
+            (a := constant(v)) is None or (a.size <= 64 and np.abs(a).max(initial=0) <= 4096)
+            for v in node.inputs[1:]
+        )
+    return math.prod(d for d in shape.numpy()) <= FOLD_LIMIT
+
+
+def _check_sizes(graph: ir.Graph) -> None:
+    """Refuse tensors that no machine here could hold for a single sample."""
+    for value in values(graph):
+        if value.shape is None:
+            continue
+        elements = math.prod(max(d, 1) for d in value.shape if isinstance(d, int))
+        if elements > MOST_ELEMENTS:
+            raise ModelTooLarge(quantity=f"elements in {value.name!r}", got=elements, limit=MOST_ELEMENTS)
 
 
 def _name_nodes(graph: ir.Graph) -> None:

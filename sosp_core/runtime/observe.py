@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from sosp_core.ir.view import values
-from sosp_core.runtime.session import Array, open_session, run
+from sosp_core.runtime.session import Array, open_session, run, to_proto
 
 
 def observe(model: ir.Model, feeds: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
@@ -18,7 +18,7 @@ def observe(model: ir.Model, feeds: Mapping[str, Array], names: Sequence[str]) -
 
     Cost: one run; memory of all named tensors at once.
     """
-    proto = ir.serde.serialize_model(model)
+    proto = to_proto(model)
     known = {o.name for o in proto.graph.output}
     for name in dict.fromkeys(names):
         if name not in known:

@@ -6,18 +6,31 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
-from sosp_core.errors import ModelInvalid
+from sosp_core.errors import ModelInvalid, ModelTooLarge, UnsupportedModel
+from sosp_core.ir.save import ONE_FILE_BELOW, weight_bytes
 
 Array = np.ndarray[Any, Any]
 CPU = ("CPUExecutionProvider",)
 
 
+def to_proto(model: ir.Model) -> onnx.ModelProto:
+    """The model as one ONNX protobuf message.
+
+    Raises:
+        ModelTooLarge: It is larger than such a message can be.
+    """
+    if (size := weight_bytes(model)) >= ONE_FILE_BELOW:
+        raise ModelTooLarge(quantity="bytes of weights", got=size, limit=ONE_FILE_BELOW)
+    return ir.serde.serialize_model(model)
+
+
 def serialize(model: ir.Model) -> bytes:
-    """The model as one ONNX protobuf."""
-    return bytes(ir.serde.serialize_model(model).SerializeToString())
+    """The model as the bytes of one ONNX protobuf."""
+    return bytes(to_proto(model).SerializeToString())
 
 
 def open_session(
@@ -37,6 +50,7 @@ def open_session(
 
     Raises:
         ModelInvalid: ONNX Runtime cannot load the model.
+        UnsupportedModel: ONNX Runtime has no kernel for some operator in the type it is given.
     """
     options = ort.SessionOptions()
     options.log_severity_level = 4
@@ -51,7 +65,10 @@ def open_session(
     try:
         return ort.InferenceSession(content, options, providers=list(providers))
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
-        raise ModelInvalid(reason=f"ONNX Runtime cannot load it: {_reason(error)}") from error
+        reason = _reason(error)
+        if "NOT_IMPLEMENTED" in reason:
+            raise UnsupportedModel(reason=f"ONNX Runtime has no kernel for it: {reason}") from error
+        raise ModelInvalid(reason=f"ONNX Runtime cannot load it: {reason}") from error
 
 
 def run(session: ort.InferenceSession, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -70,4 +87,5 @@ def run(session: ort.InferenceSession, feeds: Mapping[str, Array]) -> dict[str, 
 
 
 def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:500]
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:500]

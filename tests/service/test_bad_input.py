@@ -48,7 +48,7 @@ def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
         (b"<!DOCTYPE html><html></html>", "model_not_onnx"),
         (model_bytes()[: len(model_bytes()) // 2], "model_not_onnx"),
         (model_bytes()[:-1], "model_not_onnx"),
-        (npz_bytes(), "model_not_onnx"),
+        (npz_bytes(), "bundle_unreadable"),
     ],
 )
 def test_models_that_are_none(http: httpx.Client, content: bytes, code: str) -> None:

@@ -14,11 +14,19 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save as save_safetensors
 
 from service.sniff import check_data, check_model
-from sosp_core.errors import DataEmpty, DataError, DataUnreadable, ModelNotOnnx
+from sosp_core.errors import (
+    BundleUnreadable,
+    DataEmpty,
+    DataError,
+    DataUnreadable,
+    ExternalDataMissing,
+    ModelError,
+    ModelNotOnnx,
+)
 from tests.live import field_bytes, model_bytes, npy_bytes, npz_bytes, varint, zip_bytes
 
 LIMIT = 10**6
@@ -51,12 +59,56 @@ def test_every_cut_of_a_model_is_refused(tmp_path: Path) -> None:
             check_model(written(tmp_path, whole[:length]))
 
 
+def model_with_weights_outside(weights: Path) -> bytes:
+    w = numpy_helper.from_array(np.ones(3, np.float32), "w")
+    model = onnx.load_from_string(real_model())
+    model.graph.initializer.append(w)
+    inside = bytes(model.SerializeToString())
+    onnx.save(
+        model,
+        weights.with_suffix(".onnx"),
+        save_as_external_data=True,
+        location=weights.name,
+        size_threshold=0,
+    )
+    outside = weights.with_suffix(".onnx").read_bytes()
+    assert check_model(written(weights.parent, inside)) == "onnx"
+    return outside
+
+
+def test_a_model_without_its_weights_is_told_to_come_as_a_bundle(tmp_path: Path) -> None:
+    outside = model_with_weights_outside(tmp_path / "weights.bin")
+    with pytest.raises(ExternalDataMissing, match=r"upload a \.zip") as caught:
+        check_model(written(tmp_path, outside))
+    assert (caught.value.tensor, caught.value.path) == ("w", "weights.bin")
+
+
+def test_a_bundle_of_model_and_weights_is_accepted(tmp_path: Path) -> None:
+    outside = model_with_weights_outside(tmp_path / "weights.bin")
+    weights = (tmp_path / "weights.bin").read_bytes()
+    assert check_model(written(tmp_path, zip_bytes({"m.onnx": outside, "weights.bin": weights}))) == "zip"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (zip_bytes({}), "holds none"),
+        (npz_bytes(), "holds none"),
+        (zip_bytes({"a.onnx": b"x", "b.onnx": b"y"}), "holds 2"),
+        (zip_bytes({"../a.onnx": b"x"}), "unsafe"),
+        (zip_bytes({"a.onnx": b"x"})[:-4], "truncated"),
+    ],
+)
+def test_an_archive_that_is_no_bundle_says_why(tmp_path: Path, content: bytes, reason: str) -> None:
+    with pytest.raises(BundleUnreadable, match=reason):
+        check_model(written(tmp_path, content))
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (b"", "empty"),
         (gzip.compress(b"x"), "gzip"),
-        (zip_bytes({"model.onnx": b"x"}), "zip"),
         (b"<!DOCTYPE html><html>", "HTML"),
         (b'{"model": 1}', "JSON"),
         (pickle.dumps([1]), "pickle"),
@@ -176,7 +228,10 @@ def test_a_directory_that_is_a_bomb_is_not_read(tmp_path: Path) -> None:
 
 
 @settings(max_examples=300)
-@given(data=st.data(), start=st.sampled_from([npz_bytes(), npy_bytes(), model_bytes(), b"PK\x03\x04", b""]))
+@given(
+    data=st.data(),
+    start=st.sampled_from([npz_bytes(), npy_bytes(), model_bytes(), real_model(), b"PK\x03\x04", b""]),
+)
 def test_damage_of_any_kind_is_an_explained_error(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, start: bytes
 ) -> None:
@@ -189,5 +244,5 @@ def test_damage_of_any_kind_is_an_explained_error(
     path = written(tmp_path_factory.getbasetemp(), bytes(content))
     with suppress(DataError):
         check_data(path, LIMIT)
-    with suppress(ModelNotOnnx):
+    with suppress(ModelError):
         check_model(path)

@@ -360,6 +360,200 @@ def test_operators_of_onnxruntime(name: str) -> None:
     check(op_type, *arrays, domain="com.microsoft", **attributes)
 
 
+B, S, H, D = 2, 4, 3, 6  # samples, tokens, heads, features of a head
+TOKENS = draw(B, S, H * D)
+LENGTHS = np.array([3, 4], np.int32)
+SEEN = np.array([[1, 1, 1, 0], [1, 1, 1, 1]], np.int32)
+SEEN_BY_QUERY = np.tril(np.ones((B, S, S), np.int32))
+WEIGHTS = draw(H * D, 3 * H * D), draw(3 * H * D)
+PAST = draw(2, B, H, 2, D)
+ATTENTION: dict[str, tuple[list[np.ndarray | None], int, dict[str, Any]]] = {
+    "plain": ([TOKENS, *WEIGHTS], 1, {}),
+    "without_bias": ([TOKENS, WEIGHTS[0]], 1, {"scale": 0.3}),
+    "causal": ([TOKENS, *WEIGHTS], 1, {"unidirectional": 1}),
+    "lengths": ([TOKENS, *WEIGHTS, LENGTHS], 1, {}),
+    "mask": ([TOKENS, *WEIGHTS, SEEN], 1, {"mask_filter_value": -3.0}),
+    "mask_by_query": ([TOKENS, *WEIGHTS, SEEN_BY_QUERY], 1, {}),
+    "bias_of_scores": ([TOKENS, *WEIGHTS, None, None, draw(B, H, S, S)], 1, {}),
+    "past": ([TOKENS, *WEIGHTS, None, PAST], 2, {"unidirectional": 1}),
+    "widths": (
+        [TOKENS, draw(H * D, 2 * H * D + H * 4), draw(2 * H * D + H * 4)],
+        1,
+        {"qkv_hidden_sizes": [H * D, H * D, H * 4]},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_attention_of_onnxruntime(name: str) -> None:
+    arrays, n_outputs, attributes = ATTENTION[name]
+    check("Attention", *arrays, domain="com.microsoft", n_outputs=n_outputs, num_heads=H, **attributes)
+
+
+KEYS, VALUES = draw(B, 5, H * D, seed=1), draw(B, 5, H * D, seed=2)
+MULTI_HEAD: dict[str, tuple[list[np.ndarray | None], int, dict[str, Any]]] = {
+    "plain": ([TOKENS, KEYS, VALUES], 1, {}),
+    "bias": ([TOKENS, KEYS, VALUES, draw(3 * H * D)], 1, {"scale": 0.2}),
+    "causal": ([TOKENS, TOKENS, TOKENS], 1, {"unidirectional": 1}),
+    "keys_by_heads": ([TOKENS, draw(B, H, 5, D), draw(B, H, 5, D, seed=1)], 1, {}),
+    "lengths": ([TOKENS, TOKENS, TOKENS, None, LENGTHS], 1, {}),
+    "mask": ([TOKENS, TOKENS, TOKENS, None, SEEN], 1, {}),
+    "bias_of_scores": ([TOKENS, KEYS, VALUES, None, None, draw(1, H, S, 5)], 1, {}),
+    "past": ([TOKENS, TOKENS, TOKENS, None, None, None, PAST[0], PAST[1]], 3, {}),
+}
+
+
+@pytest.mark.parametrize("name", MULTI_HEAD)
+def test_multi_head_attention(name: str) -> None:
+    arrays, n_outputs, attributes = MULTI_HEAD[name]
+    check(
+        "MultiHeadAttention", *arrays, domain="com.microsoft", n_outputs=n_outputs, num_heads=H, **attributes
+    )
+
+
+ANGLES = draw(8, 8).clip(-1, 1)  # ONNX Runtime turns heads of 16, 32, … features only
+COS, SIN = np.cos(ANGLES), np.sin(ANGLES)
+LAST, TOTAL = np.array([3, 3], np.int32), np.array(4, np.int32)
+QUERIES, FEW = draw(B, 4, 4 * 16), draw(B, 4, 2 * 16, seed=1)
+GROUPED: dict[str, tuple[list[np.ndarray | None], dict[str, Any]]] = {
+    "plain": ([QUERIES, FEW, FEW + 1, None, None, LAST, TOTAL], {}),
+    "packed": ([draw(B, 4, 8 * 16), None, None, None, None, LAST, TOTAL], {"scale": 0.2}),
+    "rotary": ([QUERIES, FEW, FEW + 1, None, None, LAST, TOTAL, COS, SIN], {"do_rotary": 1}),
+    "interleaved": (
+        [QUERIES, FEW, FEW + 1, None, None, LAST, TOTAL, COS, SIN],
+        {"do_rotary": 1, "rotary_interleaved": 1},
+    ),
+    "window": ([QUERIES, FEW, FEW + 1, None, None, LAST, TOTAL], {"local_window_size": 2}),
+    "capped": ([QUERIES, FEW, FEW + 1, None, None, LAST, TOTAL], {"softcap": 0.5}),
+    "past": (
+        [
+            QUERIES[:, :1],
+            FEW[:, :1],
+            FEW[:, :1],
+            draw(B, 2, 3, 16),
+            draw(B, 2, 3, 16, seed=1),
+            LAST,
+            TOTAL,
+            COS,
+            SIN,
+        ],
+        {"do_rotary": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_group_query_attention(name: str) -> None:
+    arrays, attributes = GROUPED[name]
+    check(
+        *("GroupQueryAttention", *arrays),
+        domain="com.microsoft",
+        n_outputs=3,
+        num_heads=4,
+        kv_num_heads=2,
+        **attributes,
+    )
+
+
+@pytest.mark.parametrize("interleaved", [0, 1])
+@pytest.mark.parametrize(
+    "positions", [np.array([2]), np.array([[0, 1, 2, 3], [4, 3, 2, 1]])], ids=["first", "each"]
+)
+@pytest.mark.parametrize("axes", [3, 4])
+def test_rotary_embedding_of_onnxruntime(axes: int, positions: np.ndarray, interleaved: int) -> None:
+    x = QUERIES if axes == 3 else draw(B, 4, 4, 16)
+    check(
+        *("RotaryEmbedding", x, positions.astype(np.int64), COS, SIN),
+        domain="com.microsoft",
+        interleaved=interleaved,
+    )
+
+
+def test_rotary_embedding_of_a_part() -> None:
+    cos, sin = COS[:, :2], SIN[:, :2]
+    arrays = [QUERIES, np.array([0], np.int64), cos, sin]
+    check("RotaryEmbedding", *arrays, domain="com.microsoft", num_heads=4, rotary_embedding_dim=4)
+
+
+@pytest.mark.parametrize("n_outputs", [2, 3])
+@pytest.mark.parametrize("given", ["words", "segments", "mask", "places"])
+def test_embed_layer_normalization(given: str, n_outputs: int) -> None:
+    words, segments = np.array([[1, 2, 3], [4, 0, 1]], np.int32), np.array([[0, 0, 1], [1, 1, 1]], np.int32)
+    mask, places = np.array([[1, 1, 0], [1, 1, 1]], np.int32), np.array([[0, 1, 2], [2, 1, 0]], np.int32)
+    word_table, place_table, segment_table = draw(6, 8), draw(4, 8), draw(2, 8)
+    with_segments = given != "words"
+    arrays = [
+        *(words, segments if with_segments else None, word_table, place_table),
+        *(segment_table if with_segments else None, draw(8), draw(8, seed=1)),
+        mask if given in ("mask", "places") else None,
+        places if given == "places" else None,
+    ]
+    check("EmbedLayerNormalization", *arrays, domain="com.microsoft", n_outputs=n_outputs)
+
+
+ROIS = np.array([[0, 0, 6, 5], [1.3, 2.1, 4.2, 3.9], [-2, -3, 3, 9], [5, 5, 5.2, 5.1]], np.float32)
+
+
+@pytest.mark.parametrize("opset", [10, 16])
+@pytest.mark.parametrize("mode", ["avg", "max"])
+@pytest.mark.parametrize("ratio", [0, 2])
+def test_roi_align(opset: int, mode: str, ratio: int) -> None:
+    check(
+        *("RoiAlign", draw(2, 3, 7, 8), ROIS, np.array([0, 1, 1, 0], np.int64)),
+        opset=opset,
+        mode=mode,
+        sampling_ratio=ratio,
+        output_height=3,
+        output_width=2,
+        spatial_scale=0.8,
+    )
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_deform_conv(masked: bool) -> None:
+    x, w, b = draw(2, 4, 6, 7), draw(6, 2, 3, 2), draw(6)
+    offset, mask = draw(2, 2 * 2 * 6, 3, 7), draw(2, 2 * 6, 3, 7)
+    check(
+        *("DeformConv", x, w, offset, b, *([mask] if masked else [])),
+        group=2,
+        offset_group=2,
+        strides=[2, 1],
+        pads=[1, 0, 1, 2],
+        dilations=[1, 2],
+    )
+
+
+@pytest.mark.parametrize(
+    "geometry", [{}, {"strides": [2, 1]}, {"dilations": [1, 2], "pads": [1, 0, 1, 1]}], ids=str
+)
+def test_col2im(geometry: dict[str, list[int]]) -> None:
+    strides, dilations, pads = (
+        geometry.get(k, d) for k, d in (("strides", [1, 1]), ("dilations", [1, 1]), ("pads", [0] * 4))
+    )
+    image, block = [6, 7], [2, 3]
+    counts = [
+        (image[i] + pads[i] + pads[i + 2] - dilations[i] * (block[i] - 1) - 1) // strides[i] + 1
+        for i in (0, 1)
+    ]
+    check("Col2Im", draw(2, 3 * 6, counts[0] * counts[1]), np.array(image), np.array(block), **geometry)
+
+
+@pytest.mark.parametrize("center", [0, 1])
+@pytest.mark.parametrize("most", [1, 3, 20])
+def test_non_max_suppression(most: int, center: int) -> None:
+    boxes = np.abs(draw(2, 30, 4)) + np.array([0, 0, 1, 1], np.float32) * (1 - center)
+    limits = np.array([most]), np.array([0.4], np.float32), np.array([0.3], np.float32)
+    check("NonMaxSuppression", boxes, draw(2, 3, 30), *limits, center_point_box=center)
+
+
+@pytest.mark.parametrize("in_order", [0, 1])
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_unique(axis: int | None, in_order: int) -> None:
+    x = np.array([[2, 1, 1], [0, 1, 1], [2, 1, 1]], np.float32)
+    attributes = {} if axis is None else {"axis": axis}
+    check("Unique", x, n_outputs=4, sorted=in_order, **attributes)
+
+
 @pytest.mark.parametrize("static", [True, False], ids=["constant", "computed"])
 @pytest.mark.parametrize("index", [0, -1])
 @pytest.mark.parametrize("shape", [(4,), (4, 3)], ids=str)

@@ -101,6 +101,21 @@ CASES = [
     ],
     Case("Gelu", [(3, 4)], attributes={"approximate": "tanh"}),
     Case("PRelu", [IMAGE, (4, 1, 1)], values=away_from_kinks),
+    # A bilinear read has a kink wherever a place meets a pixel.
+    Case(
+        "DeformConv", [(1, 2, 3, 4), (2, 2, 2, 2), (1, 8, 2, 3), (2,), (1, 4, 2, 3)], values=away_from_kinks
+    ),
+    Case("Col2Im", [(1, 4, 4)], integers=[[3, 3], [2, 2]]),
+    Case("CenterCropPad", [(3, 4)], integers=[[2, 5]]),
+    Case(
+        "Attention",
+        [(1, 2, 2), (2, 6), (6,)],
+        attributes={"num_heads": 2, "unidirectional": 1},
+        domain="com.microsoft",
+    ),
+    Case(
+        "MultiHeadAttention", [(1, 3, 4)] * 3 + [(12,)], attributes={"num_heads": 2}, domain="com.microsoft"
+    ),
     Case("Clip", [(3, 4)], attributes={"min": -0.5, "max": 0.5}, opset=6, values=away_from_kinks),
     Case("Softmax", [(2, 3, 4)], opset=11),
     *[Case(op_type, [(2, 1, 3), (4, 1)], values=positive) for op_type in "Add Sub Mul Div Pow".split()],

@@ -19,7 +19,14 @@ from safetensors.numpy import save_file
 from sosp_core.data.dataset import Dataset, load_dataset
 from sosp_core.data.probe import probe_feeds
 from sosp_core.data.read import read_arrays
-from sosp_core.errors import DataEmpty, DataError, DataMismatch, DataNotFinite, DataUnreadable
+from sosp_core.errors import (
+    DataEmpty,
+    DataError,
+    DataMismatch,
+    DataNotFinite,
+    DataTooLarge,
+    DataUnreadable,
+)
 from sosp_core.ir.interface import Interface, Port
 
 FLOAT, INT = np.dtype(np.float32), np.dtype(np.int64)
@@ -411,3 +418,17 @@ def test_random_probes_need_fixed_inner_dimensions() -> None:
     with pytest.raises(DataMismatch) as caught:
         probe_feeds(free, None, 2)
     assert (caught.value.field, caught.value.got) == ("image", "dynamic H")
+
+
+def test_arrays_beyond_memory_are_an_error_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    path = tmp_path / "samples.npz"
+    np.savez(path, x=np.zeros((2, 3), np.float32))
+    monkeypatch.setattr(np, "load", exhausted)
+    with pytest.raises(DataTooLarge) as caught:
+        read_arrays(path)
+    assert caught.value.file == "samples.npz"

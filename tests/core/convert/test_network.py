@@ -1,0 +1,51 @@
+"""The network as a whole: element types, and what it says when it cannot compute."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sosp_core.convert.check import HALF_TOLERANCE, TOLERANCE, require_same_function, tolerance_of
+from sosp_core.convert.network import Network
+from sosp_core.errors import ConversionFailed
+from sosp_core.finetune.write_back import write_back
+from tests.zoo.built import prepare
+from tests.zoo.graphs import as_model
+
+HALF = """(float16[N,8] x) => (float16[N,4] y)
+<float16[8,16] w, float16[16] b, float16[16,4] v, float16[16] k>
+{ p = MatMul(x, w)  q = Add(p, b)  r = Relu(q)
+  s = Mul(r, k)  t = Cast<to=10>(s)  y = MatMul(t, v) }"""
+
+
+def test_float16_is_computed_in_float32_and_written_back_as_float16() -> None:
+    built = prepare(as_model(HALF, 17).SerializeToString())
+    network = Network(built.model)
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    (y,) = network(torch.as_tensor(built.feeds["x"]))
+    assert y.dtype == torch.float32
+    assert tolerance_of(built.model) == HALF_TOLERANCE
+    # One rounding to 11 bits in each of six operators.
+    assert require_same_function(network, built.model, built.feeds) < 6 * 2**-11
+    before = {n: v.const_value.numpy() for n, v in built.model.graph.initializers.items() if v.const_value}
+    for name, value in write_back(network, built.model).graph.initializers.items():
+        assert value.const_value is not None
+        assert value.const_value.numpy().dtype == np.float16
+        np.testing.assert_array_equal(value.const_value.numpy(), before[name])
+
+
+def test_float32_keeps_its_tolerance() -> None:
+    built = prepare(as_model(HALF.replace("float16", "float").replace("=10", "=1"), 17).SerializeToString())
+    assert tolerance_of(built.model) == TOLERANCE
+
+
+def test_a_network_that_stops_names_the_node() -> None:
+    built = prepare(as_model(HALF.replace("float16", "float").replace("=10", "=1"), 17).SerializeToString())
+    network = Network(built.model)
+    weight = getattr(network, network.attribute_of["v"])
+    weight.data = weight.data[:-1]
+    with pytest.raises(ConversionFailed, match="shapes") as caught:
+        require_same_function(network, built.model, built.feeds)
+    assert caught.value.node is not None
+    assert caught.value.node.startswith("MatMul")
