@@ -1,0 +1,49 @@
+"""Slim files in the hands of others: onnxslim rewrites them, OpenVINO runs them. ``make proof``."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from sosp_core.runtime.distance import relative_error
+from sosp_core.runtime.session import Array, open_session, run, serialize
+from sosp_core.surgery.apply import slim
+from tests.zoo.built import Built, random_mask
+from tests.zoo.everything import Case, build, each_case
+
+onnxslim = pytest.importorskip("onnxslim")
+openvino = pytest.importorskip("openvino")
+
+pytestmark = pytest.mark.slow
+
+#: Another runtime sums in another order and fuses what it likes. Seen 2e-6.
+TOLERANCE = 1e-3
+
+
+def slimmed(built: Built) -> tuple[bytes, dict[str, Array]]:
+    content = serialize(slim(built.model, built.structures, random_mask(built.structures, seed=5)))
+    return content, run(open_session(content, optimise=False), built.feeds)
+
+
+@each_case
+def test_onnxslim_keeps_what_the_file_computes(case: Case) -> None:
+    built = build(case)
+    content, expected = slimmed(built)
+    again = onnxslim.slim(onnx.load_from_string(content)).SerializeToString()
+    got = run(open_session(again, optimise=False), built.feeds)
+    for name, y in expected.items():
+        assert relative_error(got[name], y) <= TOLERANCE, name
+
+
+@each_case
+def test_openvino_computes_the_same(case: Case) -> None:
+    built = build(case)
+    content, expected = slimmed(built)
+    core = openvino.Core()
+    model = core.read_model(content)
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    results = compiled(dict(built.feeds))
+    for name, y in expected.items():
+        got = np.asarray(results[name]).reshape(y.shape)
+        assert relative_error(got, y) <= TOLERANCE, name
