@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sosp_core.convert.network import Network
@@ -42,7 +43,10 @@ def feature_loss(features: Sequence[Feature], got: Sequence[Tensor], original: S
     """Mean over features of the squared error over the mean square of the original there."""
     terms = []
     for feature, student, teacher in zip(features, got, original, strict=True):
-        index = torch.tensor(feature.kept, device=teacher.device)
-        target = teacher.index_select(feature.axis, index).float()
-        terms.append((student.float() - target).square().mean() / (target.square().mean() + TINY))
+        target = teacher
+        if len(feature.kept) < teacher.shape[feature.axis]:
+            target = teacher.index_select(feature.axis, torch.tensor(feature.kept, device=teacher.device))
+        target = target.float()
+        scale = torch.linalg.vector_norm(target).square() / target.numel() + TINY
+        terms.append(F.mse_loss(student.float(), target) / scale)
     return torch.stack(terms).mean()
