@@ -10,7 +10,7 @@ import onnx_ir as ir
 from sosp_core.ir.view import attribute
 from sosp_core.ops.flow import Flow, Layer, Place, SizeRule
 from sosp_core.ops.slots import Ids
-from sosp_core.ops.table import rules
+from sosp_core.ops.table import MICROSOFT, rules
 
 
 @rules.register("Conv")
@@ -172,20 +172,51 @@ def matmul(node: ir.Node, flow: Flow) -> None:
     a, b = node.inputs[0], node.inputs[1]
     if a is None or b is None:
         return
-    rank_y = len(flow.shape(node.outputs[0]))
-    if b.is_initializer() and len(flow.shape(b)) == 2 and not a.is_initializer():
-        rank_a = len(flow.shape(a))
-        passed = {axis: ids for axis, ids in flow.of(a).items() if axis != rank_a - 1}
-        rows = prod(n for axis, n in enumerate(flow.shape(a)[:-1]) if axis not in passed) / flow.shapes.batch
-        ids_out = _contract(
-            node, flow, x_axis=rank_a - 1, in_axis=0, out_axis=1, rows=rows, passed=tuple(passed.values())
-        )
-        flow.emit(node.outputs[0], {**passed, rank_y - 1: ids_out})
+    if _is_matrix(flow, b) and not a.is_initializer():
+        _times_weight(node, flow, a, in_axis=0, out_axis=1)
     elif a.is_initializer() or b.is_initializer():
         flow.refuse(node, "a stored factor that is not a plain weight matrix")
         _uncut(node, flow, prod(flow.shape(node.outputs[0])) / flow.shapes.batch * flow.shape(a)[-1])
     else:
         _product(node, flow, a, b)
+
+
+@rules.register("FusedMatMul", domain=MICROSOFT)
+def fused_matmul(node: ir.Node, flow: Flow) -> None:
+    """MatMul, scaled, of factors transposed on demand; the second may be a transposed weight."""
+    a, b = node.inputs[0], node.inputs[1]
+    if a is None or b is None:
+        return
+    flipped = [name for name in ("transA", "transBatchA", "transBatchB") if attribute(node, name, 0)]
+    if not flipped and not attribute(node, "transB", 0):
+        matmul(node, flow)
+    elif not flipped and _is_matrix(flow, b) and not a.is_initializer():
+        _times_weight(node, flow, a, in_axis=1, out_axis=0)
+    else:
+        flow.refuse(node, "a product of transposed factors")
+        depth = flow.shape(a)[-2 if "transA" in flipped else -1]
+        _uncut(node, flow, prod(flow.shape(node.outputs[0])) / flow.shapes.batch * depth)
+
+
+def _is_matrix(flow: Flow, value: ir.Value) -> bool:
+    return value.is_initializer() and len(flow.shape(value)) == 2
+
+
+def _times_weight(node: ir.Node, flow: Flow, a: ir.Value, *, in_axis: int, out_axis: int) -> None:
+    """Contract the last axis of ``a`` with the weight at input 1; its other axes pass."""
+    last = len(flow.shape(a)) - 1
+    passed = {axis: ids for axis, ids in flow.of(a).items() if axis != last}
+    rows = prod(n for axis, n in enumerate(flow.shape(a)[:-1]) if axis not in passed) / flow.shapes.batch
+    ids_out = _contract(
+        node,
+        flow,
+        x_axis=last,
+        in_axis=in_axis,
+        out_axis=out_axis,
+        rows=rows,
+        passed=tuple(passed.values()),
+    )
+    flow.emit(node.outputs[0], {**passed, len(flow.shape(node.outputs[0])) - 1: ids_out})
 
 
 def _contract(

@@ -230,9 +230,9 @@ def freeze_escapes(graph: ir.Graph, flow: Flow) -> None:
             if (node.op_type, position) not in TARGETS:
                 freeze_sources(flow, value, node)
     for value in graph.outputs:
-        maker = value.producer()
-        if maker is not None and (value.name or "") in counted:
-            freeze_sources(flow, value, maker)
+        producer = value.producer()
+        if producer is not None and (value.name or "") in counted:
+            freeze_sources(flow, value, producer)
 
 
 def freeze_sources(flow: Flow, value: ir.Value, node: ir.Node) -> None:

@@ -6,7 +6,8 @@ import onnx_ir as ir
 
 from sosp_core.ir.view import attribute
 from sosp_core.ops.flow import Flow, Place, SizeRule
-from sosp_core.ops.table import rules
+from sosp_core.ops.pointwise import nary
+from sosp_core.ops.table import MICROSOFT, rules
 
 
 @rules.register("BatchNormalization", "InstanceNormalization")
@@ -45,7 +46,7 @@ def softmax(node: ir.Node, flow: Flow) -> None:
     _across(node, flow, over, "it normalises over the channels")
 
 
-@rules.register("LayerNormalization", "RMSNormalization")
+@rules.register("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
 def layer_normalization(node: ir.Node, flow: Flow) -> None:
     """Mean and variance over ``axis`` and all later axes.
 
@@ -56,6 +57,19 @@ def layer_normalization(node: ir.Node, flow: Flow) -> None:
     rank = len(flow.shape(node.inputs[0]))
     over = set(range(attribute(node, "axis", -1) % rank, rank))
     _across(node, flow, over, "it normalises over the channels")
+
+
+@rules.register("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", domain=MICROSOFT)
+def skip_layer_normalization(node: ir.Node, flow: Flow) -> None:
+    """Normalises a sum over its last axis, which stays; the fourth output is that sum."""
+    nary(node, flow)
+    summed = flow.peek(node.outputs[0])
+    last = len(flow.shape(node.outputs[0])) - 1
+    for axes, ids in summed.items():
+        if last in axes:
+            flow.refuse(node, "it normalises over the channels", ids)
+    if len(node.outputs) > 3 and node.outputs[3].name:
+        flow.emit(node.outputs[3], summed)
 
 
 @rules.register("GroupNormalization")

@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from sosp_core.ops.flow import Flow
 from sosp_core.ops.slots import Ids
-from sosp_core.ops.table import rules
+from sosp_core.ops.table import MICROSOFT, rules
 
 UNARY = (
     "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Clip Cos Cosh Dropout Elu Erf Exp "
@@ -19,6 +19,7 @@ NARY = (
 ).split()
 
 
+@rules.register("Gelu", "QuickGelu", domain=MICROSOFT)
 @rules.register(*UNARY)
 def unary(node: ir.Node, flow: Flow) -> None:
     """Slots of the first input pass to every output of its shape; others are scalars."""
@@ -27,6 +28,7 @@ def unary(node: ir.Node, flow: Flow) -> None:
             flow.emit(output, flow.peek(node.inputs[0]))
 
 
+@rules.register("BiasGelu", "FastGelu", domain=MICROSOFT)
 @rules.register(*NARY)
 def nary(node: ir.Node, flow: Flow) -> None:
     """Broadcast: axes align from the right; what meets on a structured axis is united.

@@ -8,6 +8,9 @@ import onnx_ir as ir
 
 from sosp_core.ops.flow import Flow
 
+#: The domain of ONNX Runtime's own operators.
+MICROSOFT = "com.microsoft"
+
 #: Reads the slots of a node's inputs, notes what follows, emits the slots of its outputs.
 Rule = Callable[[ir.Node, Flow], None]
 

@@ -69,8 +69,9 @@ def multiply_accumulates(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -
             total += prod(shapes[node.output[0]]) * prod(shapes[node.input[1]][1:])
         elif node.op_type == "ConvTranspose":  # each input pixel meets the weights of its channel
             total += prod(shapes[node.input[0]]) * prod(shapes[node.input[1]][1:])
-        elif node.op_type == "MatMul":
-            total += prod(shapes[node.output[0]]) * shapes[node.input[0]][-1]
+        elif node.op_type in ("MatMul", "FusedMatMul"):
+            across = next((a.i for a in node.attribute if a.name == "transA"), 0)
+            total += prod(shapes[node.output[0]]) * shapes[node.input[0]][-2 if across else -1]
         elif node.op_type == "Gemm":
             across = next((a.i for a in node.attribute if a.name == "transA"), 0)
             total += prod(shapes[node.output[0]]) * shapes[node.input[0]][0 if across else 1]

@@ -670,6 +670,27 @@ GRAPHS = (
           u = Resize<mode="nearest">(r, , , t)  y = Conv(u, w2) }""",
     ),
     Graph(
+        name="fused_by_onnx_runtime",
+        # Its optimiser's operators: hidden units go, the normalised stream stays.
+        groups=(6, 5, 7),
+        refusals=("whose width cannot change", "normalises over the channels"),
+        text="""(float[N,5,4] x) => (float[N,5,3] y)
+        <float[4,6] w1, float[6] b1, float[6,5] w2, float[5] b2, float[7,5] w3, float[7,4] w4, float[4] g,
+         float[4] b, float[4,3] w5>
+        { a = MatMul(x, w1)  c = com.microsoft.BiasGelu(a, b1)
+          d = com.microsoft.FusedMatMul<alpha=0.5>(c, w2)  e = com.microsoft.FastGelu(d, b2)
+          f = com.microsoft.FusedMatMul<transB=1>(e, w3)  h = com.microsoft.QuickGelu(f)
+          i = MatMul(h, w4)  n, m, v, s = com.microsoft.SkipLayerNormalization(i, x, g, b)
+          k = Add(n, s)  l = com.microsoft.Gelu(k)  y = MatMul(l, w5) }""",
+    ),
+    Graph(
+        name="fused_product_of_transposed_factors_stays",
+        groups=(),
+        refusals=("a product of transposed factors",),
+        text="""(float[N,5,4] x) => (float[N,6,6] y) <float[4,6] w>
+        { a = MatMul(x, w)  y = com.microsoft.FusedMatMul<transA=1>(a, a) }""",
+    ),
+    Graph(
         name="heads_counted_from_a_width",
         # The batch is merged with the heads, and the number of both computed.
         groups=(3,),
