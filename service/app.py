@@ -58,7 +58,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         responses={"default": {"model": Problem, "description": "A problem, by RFC 9457."}},
     )
     app.state.parts = parts
-    app.add_middleware(Guard, keys=parts.keys, settings=parts.settings)
+    app.add_middleware(
+        Guard,
+        keys=parts.keys,
+        require_keys=parts.settings.require_keys or parts.keys.any(),
+        per_minute=parts.settings.requests_per_minute,
+    )
     app.add_middleware(
         RequestContext,
         max_body_bytes=LARGEST_JSON,

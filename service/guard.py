@@ -10,6 +10,7 @@ import ipaddress
 import math
 from urllib.parse import urlsplit
 
+from sqlalchemy.exc import DBAPIError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -22,7 +23,6 @@ from service.jobs.owners import OURSELVES, Caller
 from service.jobs.tables import Role
 from service.jobs.text import clean
 from service.pace import Pace
-from service.settings import Settings
 from sosp_core.errors import SospError
 
 GUARDED = ("/v1", "/metrics")
@@ -32,9 +32,9 @@ ADMINS = ("/metrics",)
 class Guard:
     """ASGI middleware; leaves a ``Caller`` in the scope."""
 
-    def __init__(self, app: ASGIApp, *, keys: Keys, settings: Settings) -> None:
-        self._app, self._keys, self._require_keys = app, keys, settings.require_keys
-        self._pace = Pace(settings.requests_per_minute)
+    def __init__(self, app: ASGIApp, *, keys: Keys, require_keys: bool, per_minute: int) -> None:
+        self._app, self._keys, self._require_keys = app, keys, require_keys
+        self._pace = Pace(per_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
@@ -45,13 +45,17 @@ class Guard:
                 answer = await handlers.on_deliberate(Request(scope), error)
                 await answer(scope, receive, send)
                 return
+            except DBAPIError as error:
+                answer = await handlers.on_database(Request(scope), error)
+                await answer(scope, receive, send)
+                return
         await self._app(scope, receive, send)
 
     async def _admit(self, scope: Scope) -> Caller | None:
         headers = Headers(scope=scope)
         path = scope["path"]
         guarded = any(path == place or path.startswith(f"{place}/") for place in GUARDED)
-        if not self._require_keys:  # a key that was made once is never forgotten
+        if not self._require_keys and guarded:  # a key that was made once is never forgotten
             self._require_keys = await run_in_threadpool(self._keys.any)
         if not self._require_keys:
             require_this_machine(scope, headers)

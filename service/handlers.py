@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -30,6 +30,7 @@ def install(app: FastAPI) -> None:
     handlers: Mapping[Any, Any] = {
         SospError: on_deliberate,
         OperationalError: on_database,
+        InterfaceError: on_database,
         RequestValidationError: on_validation,
         HTTPException: on_http,
         ClientDisconnect: on_disconnect,
@@ -50,7 +51,7 @@ async def on_deliberate(request: Request, error: SospError) -> Response:
     return _send(problems.of_error(error, _place(request)), retry=error.retryable, headers=headers)
 
 
-async def on_database(request: Request, error: OperationalError) -> Response:
+async def on_database(request: Request, error: DBAPIError) -> Response:
     """The database is locked, full or away."""
     log.error("database: %s", error)
     if any(words in str(error.orig) for words in FULL):

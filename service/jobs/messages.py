@@ -34,6 +34,7 @@ def celery_config(broker_url: str, longest_job_s: float = 0.0) -> dict[str, Any]
         "broker_url": broker_url,
         "broker_transport_options": _transport_options(broker_url, longest_job_s),
         "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,  # for ever: a worker outlasts its broker's absence
         "task_default_queue": address(ANY),
         "task_serializer": "json",
         "accept_content": ["json"],

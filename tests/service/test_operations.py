@@ -7,9 +7,11 @@ import logging
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, make_url, text
 
 from service.cli.main import run
 from service.logs import JsonFormatter, request_id
@@ -81,12 +83,29 @@ def test_readiness_is_the_truth_about_broker_and_disk(tmp_path: Path) -> None:
         assert stack.get("/healthz").status_code == 200
 
 
+def test_readiness_is_the_truth_about_the_database(postgres: Callable[[], str], tmp_path: Path) -> None:
+    url = postgres()
+    with running_stack(tmp_path / "data", database_url=url) as stack:
+        assert stack.get("/v1/jobs").status_code == 200
+        admin = create_engine(make_url(url).set(database="postgres"))
+        with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text(f"DROP DATABASE {make_url(url).database} WITH (FORCE)"))
+        admin.dispose()
+        for _ in range(2):
+            answer = stack.get("/v1/jobs")
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        ready = stack.get("/readyz")
+        assert (ready.status_code, ready.json()["database"]) == (503, False)
+        assert stack.get("/metrics").status_code == 503
+        assert stack.get("/healthz").status_code == 200
+
+
 def test_the_doctor_names_what_is_missing(
     bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack: Stack = bench.stack
-    for name, text in stack.settings.environment().items():
-        monkeypatch.setenv(name, text)
+    for name, setting in stack.settings.environment().items():
+        monkeypatch.setenv(name, setting)
     assert run(["doctor", "--json"]) == 0
     found = {f["what"]: f for f in json.loads(capsys.readouterr().out)["findings"]}
     assert found["workers"]["detail"] == "1 alive"
