@@ -72,14 +72,14 @@ def _table(domain: str) -> str:
                 opsets,
                 "own" if op_type in own else "onnx2torch",
                 "followed" if op_type in followed else "frozen",
-                f"{passed}/{len(tests)}" if tests else "–",
+                f"{passed}/{len(tests)}" if tests else "none",
             )
         )
     return _markdown(("Operator", "Opsets", "Converter", "Channels", "Node tests"), rows)
 
 
 def _range(converter: Converter) -> str:
-    return f"{converter.since}+" if converter.until == LATEST else f"{converter.since}–{converter.until}"
+    return f"{converter.since}+" if converter.until == LATEST else f"{converter.since} to {converter.until}"
 
 
 def _borrowed() -> set[str]:

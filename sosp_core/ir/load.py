@@ -175,6 +175,11 @@ def _check_tensor(tensor: onnx.TensorProto, limits: Limits) -> None:
         raise ModelTooLarge(
             quantity=f"elements in {tensor.name!r}", got=declared, limit=limits.tensor_elements
         )
+    external = tensor.data_location == onnx.TensorProto.EXTERNAL
+    if not (external or wire.holds_what_it_declares(tensor)):
+        raise ModelInvalid(
+            reason=f"tensor {tensor.name!r} does not hold the {declared:,} values of its shape"
+        )
 
 
 def _check_port(port: onnx.ValueInfoProto, limits: Limits) -> None:

@@ -35,6 +35,9 @@ def normalize(model: ir.Model) -> ir.Model:
         ModelInvalid: The graph is not sorted, or shape inference contradicts it.
         WeightsNotFinite: A float initializer holds NaN or infinity.
     """
+    # They log each node they decline and each shape they cannot infer; neither is a fault.
+    for name in ("onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         passes.InlinePass()(model)
         passes.RemoveInitializersFromInputsPass()(model)
@@ -59,8 +62,6 @@ def normalize(model: ir.Model) -> ir.Model:
 
 
 def _fold(model: ir.Model) -> None:
-    # The folder logs each node it declines; what it declines is no fault.
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)
     optimizer.fold_constants(
         model,
         input_size_limit=FOLD_LIMIT,

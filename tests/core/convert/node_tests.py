@@ -23,7 +23,9 @@ KNOWN = {
     r"test_(add|sub|div|mod|max|min|less|less_equal|greater|greater_equal)_uint(16|32|64)": (
         "torch has no arithmetic in these types"
     ),
-    r"test_bitshift_(left|right)_uint(16|32|64)|test_bitwise_not_3d": "torch has no operations on bits of these types",
+    r"test_bitshift_(left|right)_uint(16|32|64)|test_bitwise_not_3d": (
+        "torch has no operations on bits of these types"
+    ),
     r"test_training_dropout(_default)?(_mask)?": "random, with another generator",
     r"test_resize_downsample_scales_(linear|cubic)_align_corners": (
         "the reference aligns with in · scale before it is rounded, ONNX Runtime with the result's size"

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from functools import cache
 
 import onnx
+import onnx.numpy_helper
 import pytest
 from google.protobuf.message import Message
 
-from sosp_core.errors import InputError, ModelNotOnnx, ModelTooLarge, ResourceError
+from sosp_core.errors import InputError, ModelInvalid, ModelNotOnnx, ModelTooLarge, ResourceError
 from sosp_core.inspection import inspect
 from sosp_core.ir.load import Limits, load_model
 from tests.core.digits import digits_model
@@ -106,6 +107,25 @@ def test_dimensions_of_minus_one_are_free() -> None:
     model = onnx.load_from_string(source("unet"))
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
     assert inspect(model.SerializeToString()).inputs == ["x: float32[?, 3, 8, 8]"]
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_tensor_that_does_not_fill_its_shape_is_refused(raw: bool) -> None:
+    model = onnx.load_from_string(source("unet"))
+    weight = model.graph.initializer[0]
+    if not raw:
+        values = onnx.numpy_helper.to_array(weight).reshape(-1).tolist()
+        weight.ClearField("raw_data")
+        weight.float_data.extend(values)
+    weight.dims[0] += 1
+    with pytest.raises(ModelInvalid):
+        load_model(model.SerializeToString())
+
+
+def test_an_input_without_an_element_type_stops_a_job() -> None:
+    model = onnx.load_from_string(source("unet"))
+    model.graph.input[0].type.tensor_type.elem_type = 0
+    assert "not a tensor with a type" in inspect(model.SerializeToString()).blockers[0]
 
 
 def test_too_many_nodes_and_tensors_are_refused() -> None:
