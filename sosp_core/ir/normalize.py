@@ -16,12 +16,15 @@ import onnx_ir.passes.common as passes
 from onnxscript import optimizer
 
 from sosp_core.errors import ModelInvalid, ModelTooLarge, SospError, WeightsNotFinite
+from sosp_core.ir.sizes import settle_sizes
 from sosp_core.ir.view import FLOAT_TYPES, constant, values
 
 #: Constants up to this many elements are folded: a transposed weight matrix, yes; a bomb, no.
 FOLD_LIMIT = 2**26
 #: Operators that make large tensors of small ones; folded only if the result is known to be small.
 GROWING = frozenset("Range Tile Expand Pad Resize Upsample OneHot EyeLike".split())
+#: Of computing sizes and inferring shapes with them; one for each resize behind another.
+SETTLING_ROUNDS = 8
 #: What one tensor of one sample may have: 8 GiB in float32.
 MOST_ELEMENTS = 2**31
 
@@ -46,6 +49,7 @@ def normalize(model: ir.Model) -> ir.Model:
         _name_nodes(model.graph)
         passes.IdentityEliminationPass()(model)
         _fold(model)
+        _settle(model)
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         passes.IdentityEliminationPass()(model)
         passes.RemoveUnusedNodesPass()(model)
@@ -59,6 +63,16 @@ def normalize(model: ir.Model) -> ir.Model:
     _check_finite(model.graph)
     _check_sizes(model.graph)
     return model
+
+
+def _settle(model: ir.Model) -> None:
+    """Each round makes more shapes known, and with them more sizes."""
+    for _ in range(SETTLING_ROUNDS):
+        passes.ShapeInferencePass(strict_mode=False)(model)
+        if not settle_sizes(model):
+            return
+        passes.RemoveUnusedNodesPass()(model)
+        _fold(model)
 
 
 def _fold(model: ir.Model) -> None:
