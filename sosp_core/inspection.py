@@ -175,7 +175,8 @@ def _port(value: ir.Value) -> str:
 
 
 def _type_name(dtype: ir.DataType) -> str:
-    return "string" if dtype == ir.DataType.STRING else str(dtype.numpy())
+    nameless = (ir.DataType.STRING, ir.DataType.UNDEFINED)
+    return dtype.name.lower() if dtype in nameless else str(dtype.numpy())
 
 
 def _dim(dim: int | ir.SymbolicDim) -> str:

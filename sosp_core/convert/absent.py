@@ -23,9 +23,7 @@ REASONS = {
         "SplitToSequence ConcatFromSequence Optional OptionalGetElement OptionalHasElement".split(),
         SEQUENCE,
     ),
-    **dict.fromkeys(
-        "StringConcat StringNormalizer StringSplit RegexFullMatch TfIdfVectorizer LabelEncoder".split(), TEXT
-    ),
+    **dict.fromkeys("StringConcat StringNormalizer StringSplit RegexFullMatch TfIdfVectorizer".split(), TEXT),
     **dict.fromkeys(
         "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split(), RANDOM
     ),

@@ -33,11 +33,13 @@ def col2im(op: Operator) -> Compute:
         y = x.new_zeros((*patches.shape[:2], *padded))
         for number, tap in enumerate(itertools.product(*map(range, kernel))):
             starts = [t * d for t, d in zip(tap, dilation, strict=True)]
-            place = [slice(b, b + s * (n - 1) + 1, s) for b, s, n in zip(starts, stride, counts, strict=True)]
+            axes = zip(starts, stride, counts, strict=True)
+            place: tuple[Any, ...] = (..., *(slice(b, b + s * (n - 1) + 1, s) for b, s, n in axes))
             moved = torch.zeros_like(y)
-            moved[(..., *place)] = patches[:, :, number]
+            moved[place] = patches[:, :, number]
             y = y + moved
-        return y[(..., *(slice(pad[i], pad[i] + s) for i, s in enumerate(size)))]
+        inner: tuple[Any, ...] = (..., *(slice(pad[i], pad[i] + s) for i, s in enumerate(size)))
+        return y[inner]
 
     return compute
 

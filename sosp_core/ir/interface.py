@@ -60,14 +60,14 @@ def interface(model: ir.Model) -> Interface:
 
 def _port(value: ir.Value, kind: str) -> Port:
     name = value.name or ""
-    if value.dtype is None or not isinstance(value.type, ir.TensorType):
+    if value.dtype in (None, ir.DataType.UNDEFINED) or not isinstance(value.type, ir.TensorType):
         raise UnsupportedModel(reason=f"{kind} {name!r} is not a tensor with a type")
     if value.dtype == ir.DataType.STRING:
         raise UnsupportedModel(reason=f"{kind} {name!r} holds strings")
     if kind == "input" and (value.shape is None or value.shape.rank() == 0):
         raise UnsupportedModel(reason=f"{kind} {name!r} has no batch axis")
     dims = () if value.shape is None else tuple(_dim(d) for d in value.shape.dims)
-    return Port(name=name, dtype=value.dtype.numpy(), shape=dims)
+    return Port(name=name, dtype=value.type.dtype.numpy(), shape=dims)
 
 
 def _dim(dim: int | ir.SymbolicDim) -> int | str:

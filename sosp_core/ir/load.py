@@ -73,6 +73,7 @@ def read_model(source: Path | bytes, limits: Limits = Limits()) -> ir.Model:
     content, beside = _open(source, limits)
     proto = _parse(content)
     _check_structure(proto, limits)
+    _free_negative_dimensions(proto)
     references = detach(proto, limits.unpacked_bytes)
     densify(proto, limits.dense_elements)
     try:
@@ -132,6 +133,8 @@ def _check_structure(proto: onnx.ModelProto, limits: Limits) -> None:
     n_nodes = sum(1 for _ in wire.nodes(proto))
     if n_nodes > limits.nodes:
         raise ModelTooLarge(quantity="nodes", got=n_nodes, limit=limits.nodes)
+    for node in wire.nodes(proto):
+        _check_texts(node)
     n_tensors = 0
     for tensor in wire.tensors(proto):
         n_tensors += 1
@@ -144,6 +147,25 @@ def _check_structure(proto: onnx.ModelProto, limits: Limits) -> None:
         _check_port(port, limits)
 
 
+def _free_negative_dimensions(proto: onnx.ModelProto) -> None:
+    """Older exporters wrote -1 where a dimension is free; ONNX leaves it out."""
+    for port in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        for dim in port.type.tensor_type.shape.dim:
+            if dim.dim_value < 0:
+                dim.ClearField("dim_value")
+
+
+def _check_texts(node: onnx.NodeProto) -> None:
+    for attribute in node.attribute:
+        try:
+            for text in (attribute.s, *attribute.strings):
+                text.decode()
+        except UnicodeDecodeError as error:
+            raise ModelInvalid(
+                reason=f"attribute {attribute.name!r} is no UTF-8 text", node=node.name
+            ) from error
+
+
 def _check_tensor(tensor: onnx.TensorProto, limits: Limits) -> None:
     if any(dim < 0 for dim in tensor.dims):
         raise ModelInvalid(
@@ -152,6 +174,11 @@ def _check_tensor(tensor: onnx.TensorProto, limits: Limits) -> None:
     if (declared := wire.elements(tensor)) > limits.tensor_elements:
         raise ModelTooLarge(
             quantity=f"elements in {tensor.name!r}", got=declared, limit=limits.tensor_elements
+        )
+    external = tensor.data_location == onnx.TensorProto.EXTERNAL
+    if not (external or wire.holds_what_it_declares(tensor)):
+        raise ModelInvalid(
+            reason=f"tensor {tensor.name!r} does not hold the {declared:,} values of its shape"
         )
 
 

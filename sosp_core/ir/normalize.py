@@ -20,16 +20,16 @@ from onnxscript import optimizer
 from sosp_core.errors import ModelInvalid, ModelTooLarge, SospError, WeightsNotFinite
 from sosp_core.ir.recurrent import drop_zero_states
 from sosp_core.ir.shared import unshare_batchnorm
-from sosp_core.ir.sizes import write_known_sizes
+from sosp_core.ir.sizes import settle_sizes
 from sosp_core.ir.split import write_split_sizes
 from sosp_core.ir.view import FLOAT_TYPES, constant, values
 
 #: Constants up to this many elements are folded: a transposed weight matrix, yes; a bomb, no.
 FOLD_LIMIT = 2**26
-#: Each known size lets shape inference see further; three rounds settled every export tried.
-ROUNDS = 8
 #: Operators that make large tensors of small ones; folded only if the result is known to be small.
 GROWING = frozenset("Range Tile Expand Pad Resize Upsample OneHot EyeLike".split())
+#: Of computing sizes and inferring shapes with them; one for each resize behind another.
+SETTLING_ROUNDS = 8
 #: What one tensor of one sample may have: 8 GiB in float32.
 MOST_ELEMENTS = 2**31
 
@@ -43,6 +43,9 @@ def normalize(model: ir.Model) -> ir.Model:
         ModelInvalid: The graph is not sorted, or shape inference contradicts it.
         WeightsNotFinite: A float initializer holds NaN or infinity.
     """
+    # They log each node they decline and each shape they cannot infer; neither is a fault.
+    for name in ("onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         passes.InlinePass()(model)
         passes.RemoveInitializersFromInputsPass()(model)
@@ -51,11 +54,7 @@ def normalize(model: ir.Model) -> ir.Model:
         _name_nodes(model.graph)
         passes.IdentityEliminationPass()(model)
         _fold(model)
-        for _ in range(ROUNDS):
-            passes.ShapeInferencePass(strict_mode=False)(model)
-            if not write_known_sizes(model.graph):
-                break
-            _fold(model)
+        _settle(model)
         drop_zero_states(model.graph)
         passes.RemoveUnusedNodesPass()(model)
         passes.ShapeInferencePass(strict_mode=False)(model)
@@ -72,10 +71,18 @@ def normalize(model: ir.Model) -> ir.Model:
     return model
 
 
+def _settle(model: ir.Model) -> None:
+    """Each round makes more shapes known, and with them more sizes."""
+    for _ in range(SETTLING_ROUNDS):
+        passes.ShapeInferencePass(strict_mode=False)(model)
+        if not settle_sizes(model):
+            return
+        passes.RemoveUnusedNodesPass()(model)
+        _fold(model)
+
+
 def _fold(model: ir.Model) -> None:
     """Compute what can be computed ahead; the results are initializers."""
-    # The folder logs each node it declines; what it declines is no fault.
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)
     optimizer.fold_constants(
         model,
         input_size_limit=FOLD_LIMIT,

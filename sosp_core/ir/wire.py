@@ -90,3 +90,13 @@ def elements(tensor: TensorProto) -> int:
 def bytes_of(tensor: TensorProto) -> int:
     """How many bytes its values take when packed; 0 for types without a fixed width."""
     return math.ceil(elements(tensor) * BITS.get(tensor.data_type, 0) / 8)
+
+
+def holds_what_it_declares(tensor: TensorProto) -> bool:
+    """Whether an inline tensor has as many values as its shape says; unknown and packed types pass."""
+    bits = BITS.get(tensor.data_type, 0)
+    if bits < 8 or tensor.data_type in (TensorProto.COMPLEX64, TensorProto.COMPLEX128):
+        return True
+    if tensor.HasField("raw_data"):
+        return len(tensor.raw_data) == bytes_of(tensor)
+    return len(getattr(tensor, onnx.helper.tensor_dtype_to_field(tensor.data_type))) == elements(tensor)

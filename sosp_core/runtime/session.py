@@ -22,10 +22,14 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
 
     Raises:
         ModelTooLarge: It is larger than such a message can be.
+        ModelInvalid: Some attribute or type has no place in it.
     """
     if (size := weight_bytes(model)) >= ONE_FILE_BELOW:
         raise ModelTooLarge(quantity="bytes of weights", got=size, limit=ONE_FILE_BELOW)
-    return ir.serde.serialize_model(model)
+    try:
+        return ir.serde.serialize_model(model)
+    except ir.serde.SerdeError as error:
+        raise ModelInvalid(reason=f"it cannot be written: {_reason(error.__cause__ or error)}") from error
 
 
 def serialize(model: ir.Model) -> bytes:
@@ -86,6 +90,6 @@ def run(session: ort.InferenceSession, feeds: Mapping[str, Array]) -> dict[str, 
     return dict(zip(names, outputs, strict=True))
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:500]
