@@ -186,19 +186,19 @@ class FinetuneConfig:
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-    epochs: float = 16.0
+    epochs: float = 24.0
     steps: int | None = None
     optimizer: Optimizer = Optimizer.SGD
     lr: float | None = None
     weight_decay: float = 1e-4
     batch_size: int = 64
-    distill: float = 0.7
+    distill: float = 0.9
     features: float = 1.0
     temperature: float = 2.0
     augment: str = "auto"
     renormalise: bool = True
     holdout: float = 0.1
-    patience: int = 5
+    patience: int = 12
     precision: Precision = Precision.AUTO
 
     def __post_init__(self) -> None:

@@ -190,7 +190,7 @@ class Trainer:
             return self._config.lr
         if self._config.optimizer is Optimizer.ADAMW:
             return 1e-3
-        return 0.01 if self._has_norm else 0.005
+        return 0.05 if self._has_norm else 0.005
 
     def _set_rate(self, optimizer: torch.optim.Optimizer, step: int, scale: float) -> None:
         """Linear warm-up, then half a cosine down to zero."""

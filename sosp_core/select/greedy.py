@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,12 @@ from sosp_core.cost.model import CostModel, Kept
 from sosp_core.errors import TargetUnreachable
 from sosp_core.structures.prices import Prices
 from sosp_core.structures.structures import Alive, Group
+
+#: Mean loss over the calibration data at a mask.
+Measure = Callable[[Alive], float]
+
+#: A chunk of this share of its group, or more, lies too far away for an expansion.
+FAR = 1 / 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +64,13 @@ def require_reachable(
 
 
 def shrink(
-    prices: Prices, alive: Alive, groups: Sequence[Group], cost: CostModel, target: int, rules: Rules
+    prices: Prices,
+    alive: Alive,
+    groups: Sequence[Group],
+    cost: CostModel,
+    target: int,
+    rules: Rules,
+    measure: Measure | None = None,
 ) -> Alive:
     """Remove chunks of structures, lowest price first, until ``target`` is met.
 
@@ -72,10 +84,13 @@ def shrink(
         cost: The metric that ``target`` counts; a chunk that saves none of it stays.
         target: Amount that may be left.
         rules: What a plan may not do.
+        measure: The loss at a mask, if prices estimate its rise. An expansion around what is there
+            says little about a chunk that takes much of a group: no such chunk goes unmeasured.
 
-    Cost: for each chunk removed, one offer of every group; see ``prices``.
+    Cost: for each chunk removed, one offer of every group, see ``prices``, and a few measurements.
     """
     alive = alive.copy()
+    scale = _Scale(measure if prices.commensurable else None, len(groups))
     kept = cost.kept(alive)
     removed: list[_Offer] = []
     while cost.total(kept) > target:
@@ -86,7 +101,7 @@ def shrink(
         ]
         if not offers:
             break
-        best = min(offers, key=lambda offer: offer.rank)
+        best = scale.best(offers, alive)
         alive[best.members] = False
         kept = cost.kept(alive)
         prices.remove(best.members)
@@ -112,9 +127,27 @@ def _refill(alive: Alive, removed: Sequence[_Offer], cost: CostModel, target: in
 
 @dataclass(frozen=True)
 class _Offer:
-    rank: float
+    """A chunk that may go.
+
+    Attributes:
+        price: Of all of it, as estimated.
+        saved: Of the metric; 0 where prices only rank.
+        far: Whether it takes so much of its group that the estimate has to be measured.
+    """
+
     group: int
     members: NDArray[np.int64]
+    price: float
+    saved: float
+    far: bool
+
+    def rank(self, correction: float) -> float:
+        """Smaller goes first: the price of what is saved."""
+        price = self.price + correction
+        if not self.saved:
+            return price / len(self.members)
+        # A removal that lowers the loss is the better, the more it saves besides.
+        return price / self.saved if price > 0 else price * self.saved
 
 
 def _offer(
@@ -128,10 +161,41 @@ def _offer(
     if saved <= 0:
         return None
     chosen, price = prices.cheapest(group.members[alive[group.members]], n)
-    if not prices.commensurable:
-        return _Offer(price / n, number, chosen)
-    # A removal that lowers the loss is the better, the more it saves besides.
-    return _Offer(price / saved if price > 0 else price * saved, number, chosen)
+    return _Offer(
+        group=number,
+        members=chosen,
+        price=price,
+        saved=saved if prices.commensurable else 0,
+        far=n > 1 and n >= FAR * int(kept[number]),
+    )
+
+
+class _Scale:
+    """Weighs offers; puts those on the scale that would win by an estimate not to be trusted.
+
+    What a measurement adds to an estimate is remembered by group, until the next one.
+    """
+
+    def __init__(self, measure: Measure | None, groups: int) -> None:
+        self._measure = measure
+        self._corrections = np.zeros(groups)
+        self._loss: float | None = None
+
+    def best(self, offers: Sequence[_Offer], alive: Alive) -> _Offer:
+        measured: dict[int, float] = {}
+        while True:
+            offer = min(offers, key=lambda o: o.rank(float(self._corrections[o.group])))
+            if self._measure is None or not offer.far or offer.group in measured:
+                self._loss = measured.get(offer.group)
+                return offer
+            if self._loss is None:
+                self._loss = self._measure(alive)
+            without = alive.copy()
+            without[offer.members] = False
+            measured[offer.group] = self._measure(without)
+            # Where the loss is no number already, nothing can make it rise.
+            rise = measured[offer.group] - self._loss if isfinite(self._loss) else 0.0
+            self._corrections[offer.group] = rise - offer.price
 
 
 def schedule(total: int, target: int, rounds: int) -> list[int]:

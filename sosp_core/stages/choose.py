@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from math import inf, isfinite
 
 import torch
 
@@ -113,7 +115,8 @@ def choose(subject: Subject, choice: Choice, progress: Progress, device: torch.d
             raise Cancelled(stage=STAGE)
         progress.report(STAGE, number / len(steps), f"round {number + 1} of {len(steps)}")
         prices = criteria[prune.method](scene, alive)
-        alive = shrink(prices, alive, structures.groups, choice.cost, target, choice.rules)
+        measure = partial(_loss, scene)
+        alive = shrink(prices, alive, structures.groups, choice.cost, target, choice.rules, measure)
     left = choice.cost.total(choice.cost.kept(alive))
     if left > choice.target:
         raise TargetUnreachable(metric=str(prune.budget.metric), asked=choice.target, reachable=left)
@@ -130,6 +133,16 @@ def _space(subject: Subject, choice: Choice, device: torch.device) -> MaskSpace:
         batch_size=subject.batch(subject.recipe.prune.batch_size),
         device=device,
     )
+
+
+@torch.no_grad()
+def _loss(scene: Scene, alive: Alive) -> float:
+    """Mean loss over the calibration samples at a mask; one forward pass."""
+    space = scene.space()
+    mask, parts = space.mask(alive), list(space.batches())
+    total = sum(n for n, _ in parts)
+    loss = sum(n * float(space.loss(mask, batch)) for n, batch in parts) / total
+    return loss if isfinite(loss) else inf
 
 
 def _once(make: Callable[[], MaskSpace]) -> Callable[[], MaskSpace]:

@@ -188,6 +188,52 @@ def test_what_was_not_needed_is_given_back() -> None:
     assert np.flatnonzero(~alive).tolist() == [2]
 
 
+def estimates(prices: list[float]) -> QuadraticPrices:
+    """A quadratic without correlations: each structure at its own price."""
+    return QuadraticPrices(-np.array(prices), np.zeros((1, len(prices)), np.float32))
+
+
+@pytest.mark.parametrize("truth", [(5.0, 1.0), (1.0, 5.0)])
+def test_what_takes_much_of_a_group_goes_by_its_measured_price(truth: tuple[float, float]) -> None:
+    found = made_of([8, 8], [1.0, 1.0])
+    asked: list[tuple[int, int]] = []
+
+    def loss(alive: np.ndarray) -> float:
+        gone = 8 - int(alive[:8].sum()), 8 - int(alive[8:].sum())
+        asked.append(gone)
+        return float(np.dot(gone, truth))
+
+    # The estimates prefer the first group throughout.
+    prices = estimates([0.1] * 8 + [0.2] * 8)
+    cost = CostModel(found, Metric.MACS)
+    alive = shrink(prices, found.all_alive(), found.groups, cost, 12, Rules(round_to=4), loss)
+    assert (int(alive[:8].sum()), int(alive[8:].sum())) == ((8, 4) if truth[0] > truth[1] else (4, 8))
+    assert (0, 0) in asked
+
+
+def test_small_steps_and_mere_ranks_are_not_measured() -> None:
+    def never(alive: np.ndarray) -> float:
+        raise AssertionError("measured")
+
+    found = made_of([64, 64], [1.0, 1.0])
+    cost = CostModel(found, Metric.MACS)
+    shrink(estimates([1.0] * 128), found.all_alive(), found.groups, cost, 100, Rules(round_to=4), never)
+    ranks = FixedPrices(np.arange(128.0))
+    shrink(ranks, found.all_alive(), found.groups, cost, 60, Rules(round_to=32), never)
+
+
+def test_a_mask_that_breaks_the_network_is_the_last_to_be_chosen() -> None:
+    found = made_of([4, 4], [1.0, 1.0])
+
+    def loss(alive: np.ndarray) -> float:
+        return float("inf") if not alive[:4].all() else float((~alive).sum())
+
+    cost = CostModel(found, Metric.MACS)
+    prices = estimates([0.1] * 4 + [0.2] * 4)
+    alive = shrink(prices, found.all_alive(), found.groups, cost, 6, Rules(round_to=2), loss)
+    assert alive[:4].all()
+
+
 @often
 @given(n=st.integers(1, 70), round_to=st.integers(1, 16), ratio=st.floats(0.01, 1.0))
 def test_floors_are_reached_in_chunks(n: int, round_to: int, ratio: float) -> None:
