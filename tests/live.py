@@ -12,7 +12,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,7 @@ class Stack:
         options = ["--factory", "service.app:create_app", "--fd", str(number), "--log-level", "warning"]
         command = [sys.executable, "-m", "uvicorn", *options, "--timeout-graceful-shutdown", "1"]
         self.api = self._spawn(command, self.environment(), pass_fds=(number,))
-        until(lambda: self.get("/healthz").status_code == 200)
+        until(self.answers, 120)
 
     def _spawn(
         self, command: list[str], environment: dict[str, str], **options: Any
@@ -134,6 +134,12 @@ class Stack:
             return subprocess.Popen(command, env=environment, **options)
         with self.log.open("ab") as log:
             return subprocess.Popen(command, env=environment, stdout=log, stderr=log, **options)
+
+    def answers(self) -> bool:
+        """Whether the API is up; on a busy machine its first answer may take long."""
+        with suppress(httpx.TimeoutException):
+            return self.get("/healthz").status_code == 200
+        return False
 
     def stop_api(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self.api is not None:
