@@ -84,7 +84,8 @@ def _settle_one(node: ir.Node, flow: Flow, y_shape: tuple[int, ...]) -> bool:
                     continue
                 rigid = shared - {a for axes in held for a in axes}
                 alone = {a for a in shared if (a,) in held}
-                flow.spare(value, {a - shift for a in (rigid or set(joint) - (alone or {joint[0]}))})
+                yielded = rigid or set(joint) - {min(alone, default=joint[0])}
+                flow.spare(value, {a - shift for a in yielded})
                 if not rigid and not alone:
                     flow.of(other)
                 return True

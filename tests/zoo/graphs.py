@@ -591,6 +591,16 @@ GRAPHS = (
           y = Einsum<equation="bqe,ef->bqf">(r, w) }""",
     ),
     Graph(
+        name="joint_that_meets_two_single_axes",
+        # Heads and their sizes by themselves on one side, one axis cut in two on the other: heads.
+        groups=(2,),
+        refusals=("whose width cannot change",),
+        text="""(float[N,5,4] x) => (float[N,5,3] y)
+        <float[4,2,3] wq, float[4,6] wk, float[2,3,3] wo, int64[4] heads = {0, 0, 2, 3}>
+        { q = Einsum<equation="btc,chd->bthd">(x, wq)  k = MatMul(x, wk)  r = Reshape(k, heads)
+          s = Add(q, r)  t = Relu(s)  y = Einsum<equation="bthd,hde->bte">(t, wo) }""",
+    ),
+    Graph(
         name="einsum_with_an_ellipsis",
         groups=(6, 7),
         text="""(float[N,5,4] x) => (float[N,5,3] y) <float[4,6] w0, float[6,7] w1, float[7,3] w2>
