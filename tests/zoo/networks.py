@@ -251,8 +251,9 @@ FAMILIES = (
     Family(name="mobilenet_v2", make=MobileNetV2, groups=(4, 6, 8), opset=12),
     Family(name="mobilenet_v3", make=mobilenet_v3, groups=(3, 3, 4, 5, 6, 6, 8), opset=14),
     Family(name="efficientnet", make=efficientnet, groups=(3, 4, 6, 8)),
-    # The classic exporter computes ``c // 2`` at run time, once for each Reshape of the shuffle.
-    Family(name="shufflenet_v2", make=ShuffleNetV2, groups=(4, 4, 5), refusals=2, opset=15),
+    # The classic exporter computes ``c // 2`` at run time; settled, that is a -1, which follows the
+    # width, where the current exporter writes a fixed 4.
+    Family(name="shufflenet_v2", make=ShuffleNetV2, groups=(4, 4, 4, 5), current=(4, 4, 5), opset=15),
     Family(name="densenet", make=DenseNet, groups=(3, 3, 3, 4, 6), opset=16),
     Family(name="inception", make=Inception, groups=(2, 3, 3, 4, 4), opset=10),
     Family(name="squeezenet", make=SqueezeNet, groups=(3, 4, 4, 6), opset=11),
