@@ -306,6 +306,16 @@ GRAPHS = (
           c = Concat<axis=0>(h, minus)  f = Reshape(r, c)  y = Conv(f, w1) }""",
     ),
     Graph(
+        name="reshape_target_that_no_numbers_can_say",
+        # The batch is that of another tensor, and there is a -1 already: the arithmetic has to stay.
+        groups=(4,),
+        text="""(float[N,3,8,8] x) => (float[N,2,64] y)
+        <float[4,3,1,1] w0, float[2,4,1] w1, int64 zero = {0}, int64[1] axis = {0}, int64[1] four = {4},
+         int64[1] minus = {-1}>
+        { p = Conv(x, w0)  r = Relu(p)  s = Shape(x)  n = Gather(s, zero)  b = Unsqueeze(n, axis)
+          c = Concat<axis=0>(b, four, minus)  f = Reshape(r, c)  y = Conv(f, w1) }""",
+    ),
+    Graph(
         name="reshape_target_shared_by_two_nodes",
         groups=(4, 4),
         text="""(float[N,3,8,8] x) => (float[N,3] y)
@@ -315,8 +325,8 @@ GRAPHS = (
     ),
     Graph(
         name="computed_target_shared_by_two_nodes",
-        # One Concat makes the target of both: the two widths can only change together.
-        groups=(4,),
+        # One Concat makes the target of both; each gets numbers of its own when sizes are settled.
+        groups=(4, 4),
         text="""(float[N,3,8,8] x) => (float[N,3] y)
         <float[4,3,1,1] w0, float[4,3,1,1] w1, float[256,3] w2, float[256,3] w3,
          int64[1] zero = {0}, int64[1] one = {1}, int64[1] width = {256}>
@@ -326,8 +336,8 @@ GRAPHS = (
     ),
     Graph(
         name="computed_target_shared_with_a_fixed_node",
-        # The image cannot shrink, so neither can what is reshaped by the same integers.
-        groups=(5,),
+        # The image cannot shrink; what is reshaped by the same integers can, with a target of its own.
+        groups=(4, 5),
         text="""(float[N,4,8,8] x) => (float[N,3] y)
         <float[4,4,1,1] w0, float[256,5] w2, float[256,5] w3, float[5,3] w4,
          int64[1] zero = {0}, int64[1] one = {1}, int64[1] width = {256}>
