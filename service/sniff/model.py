@@ -8,7 +8,9 @@ Spec: https://protobuf.dev/programming-guides/encoding and ``onnx.proto`` (messa
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -79,7 +81,15 @@ def _check_bundle(path: Path, file: BinaryIO) -> None:
         require_small_directory(file)
     except DataUnreadable as error:
         raise BundleUnreadable(reason=error.reason) from error
+    _require_no_checkpoint(file)
     Bundle(path, unpacked_bytes=MOST_UNPACKED)
+
+
+def _require_no_checkpoint(file: BinaryIO) -> None:
+    """``torch.save`` writes zip archives, too."""
+    with suppress(zipfile.BadZipFile), zipfile.ZipFile(file) as archive:
+        if any(name.endswith("/data.pkl") for name in archive.namelist()):
+            raise ModelNotOnnx(reason="the file is a PyTorch checkpoint; export the network to ONNX first")
 
 
 class _Field(NamedTuple):
