@@ -175,6 +175,6 @@ def _through(
     outside = list(block.outside)
     for k in reversed(range(len(outside))):
         if len(outside) > 1 and bool((joint == joint.take([0], axis=k)).all()):
-            joint = joint.take([0], axis=k).squeeze(k)
+            joint = np.moveaxis(joint, k, 0)[0]
             del outside[k]
     return {tuple(outside): joint}

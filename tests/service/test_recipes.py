@@ -39,7 +39,7 @@ def test_enumerations_and_tuples_come_as_json_has_them() -> None:
         ('{"prune": {"bugdet": {}}}', "prune.bugdet", "did you mean 'budget'"),
         ('{"zzz": 1}', "zzz", "known: mode, objective, prune"),
         ('{"mode": "expand"}', "mode", "'prune'"),
-        ('{"prune": {"method": "l1"}}', "prune.method", "'sosp-h', 'magnitude' or 'random'"),
+        ('{"prune": {"method": "l1"}}', "prune.method", "'magnitude-l1' or 'random'"),
         ('{"prune": {"budget": {"keep": 0.5, "at_most": 3}}}', "prune.budget", "not both"),
         ('{"finetune": {"steps": true}}', "finetune.steps", "integer"),
         ('{"finetune": {"lr": NaN}}', "finetune.lr", "finite"),
