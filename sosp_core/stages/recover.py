@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 import torch
 
-from sosp_core.convert.check import TOLERANCE
+from sosp_core.convert.check import tolerance_of
 from sosp_core.convert.network import Network
 from sosp_core.errors import WriteBackDiverged
 from sosp_core.finetune.features import shared_features
@@ -81,7 +81,8 @@ def write(subject: Subject, trained: Trained) -> tuple[bytes, float]:
     with torch.no_grad():
         outputs = student(*(torch.as_tensor(probe[n]) for n in student.input_names))
     expected = {name: y.numpy() for name, y in zip(student.output_names, outputs, strict=True)}
-    return content, require_close(outputs_of(written, probe), expected, TOLERANCE, WriteBackDiverged)
+    tolerance = tolerance_of(subject.model)
+    return content, require_close(outputs_of(written, probe), expected, tolerance, WriteBackDiverged)
 
 
 def _base(subject: Subject, model: ir.Model, device: torch.device) -> Renormalised:

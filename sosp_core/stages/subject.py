@@ -93,7 +93,7 @@ def load(source: Path | bytes, data: Path, evaluation: Path | None, recipe: Reci
         InputError: One of them cannot be used.
     """
     original = source if isinstance(source, bytes) else source.read_bytes()
-    model = normalize(load_model(original))
+    model = normalize(load_model(source))  # a path, so that weights beside the file are found
     ports = interface(model)
     samples = load_dataset(data, ports)
     judged = load_dataset(evaluation, ports) if evaluation else None

@@ -36,14 +36,21 @@ def test_onnxslim_keeps_what_the_file_computes(case: Case) -> None:
         assert relative_error(got[name], y) <= TOLERANCE, name
 
 
+def openvino_error(content: bytes, feeds: dict[str, Array], expected: dict[str, Array]) -> float:
+    """The largest relative error of OpenVINO's outputs."""
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(content), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    results = compiled(dict(feeds))
+    return max(relative_error(np.asarray(results[n]).reshape(y.shape), y) for n, y in expected.items())
+
+
 @each_case
 def test_openvino_computes_the_same(case: Case) -> None:
     built = build(case)
     content, expected = slimmed(built)
-    core = openvino.Core()
-    model = core.read_model(content)
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    results = compiled(dict(built.feeds))
-    for name, y in expected.items():
-        got = np.asarray(results[name]).reshape(y.shape)
-        assert relative_error(got, y) <= TOLERANCE, name
+    if openvino_error(content, built.feeds, expected) <= TOLERANCE:
+        return
+    original = serialize(built.model)
+    before = run(open_session(original, optimise=False), built.feeds)
+    assert openvino_error(original, built.feeds, before) > TOLERANCE, "only the slim file differs"
+    pytest.skip("OpenVINO and ONNX Runtime disagree on the original, too")
