@@ -90,7 +90,7 @@ def test_a_network_comes_back_smaller_with_the_same_interface(
         made = job.download(tmp_path)
     assert (view.state, view.attempt) == (JobState.SUCCEEDED, 1)
     stages = {view.stage for view in seen}
-    assert {"score", "benchmark"} & stages
+    assert {"score", "finetune", "benchmark"} & stages
     assert view.metrics["summary"]
     assert made["model.onnx"].stat().st_size < (files / "tiny.onnx").stat().st_size
     assert outputs(made["model.onnx"], 3).shape == outputs(files / "tiny.onnx", 3).shape == (3, 4)
