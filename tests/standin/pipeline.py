@@ -103,8 +103,6 @@ def play(step: list[Any], done: float, progress: Progress) -> None:
             raise MemoryError
         case ["allocate", count]:
             bytearray(count)
-        case ["say", text]:
-            raise RuntimeError(text)
         case ["spin", seconds]:
             end = time.monotonic() + seconds
             while time.monotonic() < end:
