@@ -22,7 +22,8 @@ LAYERS = (
     "cost saliency surgery finetune",
     "select",
     "stages report",
-    "pipeline inspection",
+    "modes inspection",
+    "pipeline",
     "__init__",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
