@@ -14,6 +14,7 @@ from service.jobs.artifacts import Artifacts
 from service.jobs.blobs import Blobs
 from service.jobs.census import Census
 from service.jobs.database import Database
+from service.jobs.inspections import Inspections
 from service.jobs.keys import Keys
 from service.jobs.leases import Presence
 from service.jobs.library import Library
@@ -38,6 +39,7 @@ class Parts:
     db: Database
     blobs: Blobs
     artifacts: Artifacts
+    inspections: Inspections
     doorbell: Doorbell
     keys: Keys
     models: Library[Model]
@@ -70,6 +72,7 @@ def assemble(settings: Settings) -> Parts:
         db=db,
         blobs=blobs,
         artifacts=artifacts,
+        inspections=Inspections(settings.data_dir),
         doorbell=doorbell,
         keys=Keys(db),
         models=models,

@@ -49,7 +49,13 @@ class Child:
     """A running ``worker.child``; leaving the ``with`` block ends its whole process group."""
 
     def __init__(
-        self, work: Path, inputs: dict[str, Path], claim: Claim, limits: Limits, *, log_bytes: int
+        self,
+        work: Path,
+        inputs: dict[str, Path],
+        recipe: dict[str, Any] | None,
+        limits: Limits,
+        *,
+        log_bytes: int,
     ) -> None:
         self._pipe, theirs = os.pipe()
         self._log, self._log_bytes, self._limits = work / LOG, log_bytes, limits
@@ -59,9 +65,9 @@ class Child:
             parent=os.getpid(),
             pipe=theirs,
             model=str(inputs["model"]),
-            data=str(inputs["data"]),
+            data=str(inputs.get("data", "")),
             evaluation=str(inputs["evaluation"]) if "evaluation" in inputs else None,
-            recipe=claim.recipe,
+            recipe=recipe,
             out=str(work / "out"),
             limits=asdict(limits),
         )

@@ -149,14 +149,10 @@ class Attempt:
         try:
             work = self.owner.artifacts.begin(self.claim.job_id, self.claim.fence)
             inputs = lay_out(work, self.claim, self.owner.blobs)
-            settings = self.owner.settings
-            limits = Limits(
-                memory_bytes=settings.job_memory_bytes,
-                cpu_s=settings.job_cpu_s,
-                file_bytes=settings.job_file_bytes,
-                network=settings.job_network,
-            )
-            with Child(work, inputs, self.claim, limits, log_bytes=settings.job_log_bytes) as child:
+            settings, recipe = self.owner.settings, self.claim.recipe
+            with Child(
+                work, inputs, recipe, Limits.of(settings), log_bytes=settings.job_log_bytes
+            ) as child:
                 return self._watch(child)
         except SospError as error:
             return Failed(tell(error))
