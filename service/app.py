@@ -23,6 +23,7 @@ from service.middleware import RequestContext
 from service.problems import Problem
 from service.routes import artifacts, datasets, docs, health, inspections, jobs, models
 from service.settings import Settings
+from service.web import routes as web
 
 LARGEST_JSON = 2**20
 UPLOADS = frozenset({"/v1/models", "/v1/datasets"})
@@ -61,6 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(
         Guard,
         keys=parts.keys,
+        sessions=parts.sessions,
         require_keys=parts.settings.require_keys or parts.keys.any(),
         per_minute=parts.settings.requests_per_minute,
     )
@@ -76,6 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(router, dependencies=[BEARER], responses=REFUSALS)
     for router in (health.router, docs.router):
         app.include_router(router)
+    web.install(app)
     return app
 
 

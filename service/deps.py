@@ -27,6 +27,7 @@ from service.jobs.tables import Dataset, Model
 from service.jobs.upkeep import Upkeep
 from service.metrics import Metrics
 from service.settings import Settings
+from service.web.session import Sessions
 
 LONGEST_KEY = 255
 
@@ -42,6 +43,7 @@ class Parts:
     inspections: Inspections
     doorbell: Doorbell
     keys: Keys
+    sessions: Sessions
     models: Library[Model]
     datasets: Library[Dataset]
     jobs: Jobs
@@ -67,6 +69,7 @@ def assemble(settings: Settings) -> Parts:
     quotas = Quotas.of(settings)
     models, datasets = library.models(db, blobs, quotas), library.datasets(db, blobs, quotas)
     artifacts, jobs = Artifacts(settings.data_dir), Jobs(db, quotas)
+    keys = Keys(db)
     return Parts(
         settings=settings,
         db=db,
@@ -74,7 +77,8 @@ def assemble(settings: Settings) -> Parts:
         artifacts=artifacts,
         inspections=Inspections(settings.data_dir),
         doorbell=doorbell,
-        keys=Keys(db),
+        keys=keys,
+        sessions=Sessions.at(settings.data_dir, keys),
         models=models,
         datasets=datasets,
         jobs=jobs,

@@ -117,7 +117,7 @@ class Stack:
         return str(self.http.base_url)
 
     def environment(self) -> dict[str, str]:
-        path = [str(STANDIN)] * self.scripted + [os.environ.get("PYTHONPATH", "")]
+        path = [str(STANDIN)] * self.scripted + os.environ.get("PYTHONPATH", "").split()
         return {**os.environ, **self.settings.environment(), "PYTHONPATH": os.pathsep.join(path)}
 
     def start_api(self) -> None:

@@ -150,9 +150,7 @@ class Attempt:
             work = self.owner.artifacts.begin(self.claim.job_id, self.claim.fence)
             inputs = lay_out(work, self.claim, self.owner.blobs)
             settings, recipe = self.owner.settings, self.claim.recipe
-            with Child(
-                work, inputs, recipe, Limits.of(settings), log_bytes=settings.job_log_bytes
-            ) as child:
+            with Child(work, inputs, recipe, Limits.of(settings), log_bytes=settings.job_log_bytes) as child:
                 return self._watch(child)
         except SospError as error:
             return Failed(tell(error))
