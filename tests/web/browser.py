@@ -47,7 +47,9 @@ class Visit:
         """Requests that went anywhere else."""
         ours = urlsplit(self.url).netloc
         return [
-            url for url in self.asked if not url.startswith(("data:", "blob:")) and urlsplit(url).netloc != ours
+            url
+            for url in self.asked
+            if not url.startswith(("data:", "blob:")) and urlsplit(url).netloc != ours
         ]
 
 
