@@ -91,7 +91,9 @@ def test_the_start_offers_what_was_brought_before(web: TestClient, scene: Scene)
     assert "digits.onnx" in text
     assert "digits.npz" in text
     assert "keep 50 % of compute" in text
-    assert "No worker is running" in text
+    assert "No worker is running" not in text
+    scene.parts.presence.leave("worker")
+    assert "No worker is running" in words(read(web, "/"))
 
 
 def test_a_model_is_shown_once_a_worker_has_looked(web: TestClient, scene: Scene) -> None:

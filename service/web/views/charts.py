@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -64,6 +65,7 @@ class Dot:
     x: float
     y: float
     label: str
+    label_y: float
     text: str
 
 
@@ -84,7 +86,7 @@ class Plane:
     ys: list[Tick]
     width: float = 640
     height: float = 300
-    left: float = 60
+    left: float = 76
     bottom: float = 40
 
     @property
@@ -94,6 +96,7 @@ class Plane:
 
 
 MARGIN = 24.0
+LINE = 22.0
 
 
 def plane(points: Sequence[tuple[str, float, float, str]], *, x_unit: str, y_percent: bool) -> Plane:
@@ -112,21 +115,35 @@ def plane(points: Sequence[tuple[str, float, float, str]], *, x_unit: str, y_per
         return bottom - (y - low_y) / (high_y - low_y) * (bottom - top)
 
     return Plane(
-        dots=[Dot(x=at_x(x), y=at_y(y), label=label, text=text) for label, x, y, text in points],
-        xs=[Tick(at=at_x(v), text=f"{v:.3g}{x_unit}") for v in _steps(low_x, high_x)],
+        dots=_dots([(label, at_x(x), at_y(y), text) for label, x, y, text in points]),
+        xs=[Tick(at=at_x(v), text=f"{v:.3g}{x_unit}") for v in ticks(low_x, high_x)],
         ys=[
-            Tick(at=at_y(v), text=units.percent(v) if y_percent else f"{v:.3g}")
-            for v in _steps(low_y, high_y)
+            Tick(at=at_y(v), text=units.percent(v) if y_percent else f"{v:.3g}") for v in ticks(low_y, high_y)
         ],
     )
 
 
+def _dots(placed: Sequence[tuple[str, float, float, str]]) -> list[Dot]:
+    """Dots whose labels lie below those of earlier dots that are close by."""
+    dots = []
+    for index, (label, x, y, text) in enumerate(placed):
+        close = sum(abs(x - px) < LINE and abs(y - py) < LINE for _, px, py, _ in placed[:index])
+        dots.append(Dot(x=x, y=y, label=label, label_y=y + 5 + close * 0.8 * LINE, text=text))
+    return dots
+
+
 def _range(values: Sequence[float], most: float | None = None) -> tuple[float, float]:
+    """What an axis shows: the values and a little air, which never crosses 0 or ``most``."""
     low, high = min(values, default=0.0), max(values, default=1.0)
-    pad = (high - low) * 0.15 or abs(high) * 0.05 or 1.0
-    upper = high + pad
-    return low - pad, upper if most is None else max(min(upper, most), high + pad * 0.01)
+    air = (high - low) * 0.12 or abs(high) * 0.05 or 1.0
+    top = high + air if most is None or high > most else min(high + air, most)
+    return (max(low - air, 0.0) if low >= 0 else low - air), top
 
 
-def _steps(low: float, high: float, count: int = 5) -> list[float]:
-    return [low + (high - low) * i / (count - 1) for i in range(count)]
+def ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Round values within a range, about as many as asked for: steps of 1, 2 or 5 times a power of ten."""
+    rough = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]

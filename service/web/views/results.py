@@ -129,7 +129,7 @@ def _headline(facts: dict[str, Any]) -> list[tuple[str, str, str]]:
             (
                 "Speed",
                 f"{best['speedup']:.2f}{words.TIMES}",
-                f"batch {best['batch_size']}, {best['provider']}",
+                f"batch {best['batch_size']}, {_provider(best)}",
             )
         )
     if before.get("accuracy") is not None and after.get("accuracy") is not None:
@@ -149,9 +149,8 @@ def _latency(told: dict[str, Any]) -> Latency:
     sides = [("before", before["median"], before["p95"]), ("after", after["median"], after["p95"])]
     first, second = spans(sides)
     threads = words.plural(told["threads"], "thread")
-    provider = told["provider"].removesuffix("ExecutionProvider")
     return Latency(
-        setting=f"batch {told['batch_size']}, {threads}, {provider}",
+        setting=f"batch {told['batch_size']}, {threads}, {_provider(told)}",
         before=first,
         after=second,
         speedup=told["speedup"],
@@ -162,10 +161,15 @@ def _latency(told: dict[str, Any]) -> Latency:
     )
 
 
+def _provider(told: dict[str, Any]) -> str:
+    return str(told["provider"]).removesuffix("ExecutionProvider")
+
+
 def _curve(facts: dict[str, Any]) -> tuple[str, Plane | None]:
     points = facts["training"]["points"]
     name = "accuracy" if points and points[0].get("accuracy") is not None else "fidelity"
-    known = [(point["step"], point[name]) for point in points if point.get(name) is not None]
+    # The first of two points of one step is the original, before it was cut.
+    known = list({point["step"]: point[name] for point in points if point.get(name) is not None}.items())
     if len(known) < 2:
         return name, None
     told = [("", float(step), float(value), f"step {step}: {units.percent(value)}") for step, value in known]
