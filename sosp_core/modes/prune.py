@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import asdict
 
 from sosp_core.bench.compare import Comparison
-from sosp_core.finetune.loop import History
+from sosp_core.finetune.history import History
 from sosp_core.machine import describe_machine, library_versions
 from sosp_core.modes.outcome import Outcome, save
 from sosp_core.modes.run import Run, Source
@@ -21,6 +21,7 @@ from sosp_core.stages.choose import Choice, choose, offer
 from sosp_core.stages.cut import cut
 from sosp_core.stages.judge import Verdict, benchmark, judge, slower
 from sosp_core.stages.recover import finetune, write
+from sosp_core.stages.resume import CUT, MASK
 from sosp_core.stages.subject import Subject, convert, load
 
 
@@ -31,14 +32,16 @@ def prune(run: Run, source: Source) -> Outcome:
         subject = load(source.model, source.data, source.evaluation, run.recipe)
     with run.stage("convert"):
         subject, conversion = convert(subject)
+        kept = run.kept(subject)
     with run.stage("discover"):
         choice = offer(subject)
     with run.stage("score"):
-        plan = choose(subject, choice, progress, device)
+        alive = run.once(kept, "score", MASK, lambda: choose(subject, choice, progress, device).alive)
+        plan = choice.plan(alive)
     with run.stage("cut"):
-        slim = cut(subject, choice, plan.alive, device)
+        slim = run.once(kept, "cut", CUT, lambda: cut(subject, choice, plan.alive, device))
     with run.stage("finetune"):
-        trained = finetune(subject, choice, slim.model, plan.alive, progress, device)
+        trained = finetune(subject, choice, slim.model, plan.alive, progress, device, kept)
     with run.stage("write"):
         content, write_back = write(subject, trained)
     with run.stage("evaluate"):

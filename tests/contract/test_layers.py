@@ -14,7 +14,7 @@ CORE = ROOT / "sosp_core"
 #: operator means to slots, to torch and to a clock; what can go; what that costs, how it scores,
 #: how it is cut and trained; the decision; its report; the way through.
 LAYERS = (
-    "errors config progress units",
+    "errors config progress checkpoints units",
     "ir curvature machine",
     "runtime data",
     "ops convert bench",
