@@ -95,6 +95,7 @@ def assemble(settings: Settings) -> Parts:
             jobs=jobs,
             keep_jobs_s=settings.keep_jobs_s,
             keep_uploads_s=settings.keep_uploads_s,
+            keep_checkpoints_s=settings.keep_checkpoints_s,
         ),
     )
 

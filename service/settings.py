@@ -70,6 +70,11 @@ class Settings(BaseSettings):
     keep_uploads_s: float = Field(
         default=0, ge=0, description="Older uploads that no unfinished job uses are deleted; 0: never."
     )
+    keep_checkpoints_s: float = Field(
+        default=7 * 86_400.0,
+        ge=0,
+        description="What a failed or cancelled job had finished is kept this long, for a retry.",
+    )
     gc_interval_s: float = Field(
         default=3600.0, gt=0, description="How often files nothing refers to are removed."
     )
@@ -95,6 +100,9 @@ class Settings(BaseSettings):
     job_log_bytes: int = Field(default=4 * 2**20, ge=1024, description="Largest log kept of an attempt.")
     job_network: bool = Field(
         default=False, description="A job's process may use the network; without it only loopback, on Linux."
+    )
+    checkpoint_every_s: float = Field(
+        default=30.0, ge=0, description="How often training is saved, so that a retry goes on from there."
     )
     retry_pause_s: float = Field(
         default=10.0, ge=0, description="Pause before the second attempt; doubled for each further one."

@@ -52,6 +52,7 @@ class Upkeep:
     jobs: Jobs
     keep_jobs_s: float
     keep_uploads_s: float
+    keep_checkpoints_s: float
 
     def sweep(self, grace_s: float = GRACE_S) -> Swept:
         """Remove what is too old, then what nothing refers to and is older than ``grace_s``.
@@ -103,6 +104,7 @@ class Upkeep:
                 self.artifacts.remove(place.name)
                 swept.attempts += 1
                 continue
+            self._sweep_checkpoints(swept, job)
             for fence in sorted(self.artifacts.fences(job.id)):
                 if fence == job.fence and job.state is JobState.RUNNING:
                     continue
@@ -114,6 +116,15 @@ class Upkeep:
                     self.artifacts.tidy(job.id, fence)
                     if not published:
                         self.artifacts.withdraw(job.id, fence)
+
+    def _sweep_checkpoints(self, swept: Swept, job: Job) -> None:
+        """Those of a job that has ended: at once if a retry is not possible, else after a while."""
+        if job.state not in TERMINAL or job.finished_at is None:
+            return
+        kept = job.state is not JobState.SUCCEEDED and time.time() < job.finished_at + self.keep_checkpoints_s
+        if not kept:
+            swept.bytes += self.artifacts.checkpointed(job.id)
+            self.artifacts.drop_checkpoints(job.id)
 
     def _sweep_blobs(self, swept: Swept, before: float) -> None:
         with self.db.read() as session:
