@@ -25,6 +25,7 @@ STAGES: tuple[str, ...] = (
     "write",
     "evaluate",
     "benchmark",
+    "export",
     "report",
 )
 

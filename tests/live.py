@@ -117,8 +117,8 @@ class Stack:
         return str(self.http.base_url)
 
     def environment(self) -> dict[str, str]:
-        path = {"PYTHONPATH": str(STANDIN)} if self.scripted else {}
-        return {**os.environ, **self.settings.environment(), **path}
+        path = [str(STANDIN)] * self.scripted + os.environ.get("PYTHONPATH", "").split()
+        return {**os.environ, **self.settings.environment(), "PYTHONPATH": os.pathsep.join(path)}
 
     def start_api(self) -> None:
         number = self.listener.fileno()

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from sosp_core.report.charts.svg import WIDTH, Scale, legend, line, picture, rect, scale_over, shortened, text
 
 ROW, BOX, TOP, GAP, FOOT = 20.0, 10.0, 26.0, 8.0, 26.0
-NAMES, NUMBERS = 230.0, 80.0
+NAMES, NUMBERS = 230.0, 92.0
 
 
 @dataclass(frozen=True)

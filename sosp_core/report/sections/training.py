@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from markupsafe import Markup
 
-from sosp_core import units
 from sosp_core.finetune.evaluate import Quality
 from sosp_core.report.charts.plane import Axes, Curve, curves
 from sosp_core.report.report import Report
@@ -26,7 +25,9 @@ def training(report: Report) -> Section | None:
     if report.training.points[0].quality.loss is not None:
         losses.append(_curve(report, "loss on labels", lambda q: q.loss))
     plots: list[Markup] = [
-        curves(shares, Axes(x="step", y="share", show_y=units.percent), "Quality over the steps of training"),
+        curves(
+            shares, Axes(x="step", y="share", show_y="{:.0%}".format), "Quality over the steps of training"
+        ),
         curves(losses, Axes(x="step", y="loss"), "Losses over the steps of training"),
     ]
     return Section(name="training", title="Fine-tuning", facts={"plots": plots, "history": report.training})
