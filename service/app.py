@@ -21,7 +21,7 @@ from service.guard import Guard
 from service.jobs.messages import BROKER_ERRORS
 from service.middleware import RequestContext
 from service.problems import Problem
-from service.routes import artifacts, datasets, docs, health, jobs, models
+from service.routes import artifacts, datasets, docs, health, jobs, models, recipes, schemas
 from service.settings import Settings
 
 LARGEST_JSON = 2**20
@@ -72,9 +72,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         metrics=parts.metrics,
     )
     handlers.install(app)
-    for router in (models.router(), datasets.router(), jobs.router, artifacts.router):
+    for router in (models.router(), datasets.router(), jobs.router, artifacts.router, recipes.router):
         app.include_router(router, dependencies=[BEARER], responses=REFUSALS)
-    for router in (health.router, docs.router):
+    for router in (health.router, docs.router, schemas.router):
         app.include_router(router)
     return app
 

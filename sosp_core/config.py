@@ -72,6 +72,14 @@ class Mode(StrEnum):
     PRUNE = "prune"
 
 
+class Quantization(StrEnum):
+    """How eight-bit integers come about."""
+
+    NONE = "none"
+    STATIC = "static"  # weights and activations, with ranges from the calibration data
+    DYNAMIC = "dynamic"  # weights of matrix products; activations as they come
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
@@ -250,6 +258,25 @@ class BenchmarkConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Further forms of the slim model; each is checked, judged and timed, and may fail on its own.
+
+    Attributes:
+        int8: ``none``, ``static`` or ``dynamic``: makes ``model.int8.onnx``.
+        fp16: Makes ``model.fp16.onnx``, in half precision inside.
+        samples: Calibration samples that static quantisation reads, at most.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    int8: Quantization = Quantization.NONE
+    fp16: bool = False
+    samples: int = 128
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.samples <= 100_000, f"samples must lie in 1..100000, got {self.samples}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything a job can be told besides its model and data."""
 
@@ -259,6 +286,7 @@ class Recipe:
     prune: PruneConfig = field(default_factory=PruneConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
     seed: int = 0
 
     def __post_init__(self) -> None:

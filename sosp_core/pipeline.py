@@ -26,6 +26,7 @@ STAGES: tuple[str, ...] = (
     "write",
     "evaluate",
     "benchmark",
+    "export",
     "report",
 )
 

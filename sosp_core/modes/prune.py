@@ -1,7 +1,7 @@
 """Mode ``prune``: every hand-over is proved before the next stage begins.
 
 bytes → model → network → structures → prices → plan → slim model → trained weights → slim
-model → benchmark → report.
+model → benchmark → further forms → report.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sosp_core.runtime.session import serialize
 from sosp_core.select.plan import Plan
 from sosp_core.stages.choose import Choice, choose, offer
 from sosp_core.stages.cut import cut
+from sosp_core.stages.export import Exports, export
 from sosp_core.stages.judge import Verdict, benchmark, judge, slower
 from sosp_core.stages.recover import finetune, write
 from sosp_core.stages.resume import CUT, MASK
@@ -48,10 +49,14 @@ def prune(run: Run, source: Source) -> Outcome:
         verdict = judge(subject, serialize(slim.model), content)
     with run.stage("benchmark"):
         timed = benchmark(subject, content, progress)
+    with run.stage("export"):
+        exports = export(subject, content, progress)
     checks = Checks(conversion=conversion, surgery=slim.error, write_back=write_back)
     with run.stage("report"):
-        report = _report(run, subject, choice, plan, content, verdict, timed, trained.history, checks)
-        return save(run.out, content, plan, choice.structures, report)
+        report = _report(
+            run, subject, choice, plan, content, verdict, timed, trained.history, checks, exports
+        )
+        return save(run.out, content, plan, choice.structures, report, exports.files)
 
 
 def _report(
@@ -64,6 +69,7 @@ def _report(
     timed: tuple[Comparison, ...],
     history: History,
     checks: Checks,
+    exports: Exports,
 ) -> Report:
     return Report(
         recipe=asdict(run.recipe),
@@ -78,11 +84,12 @@ def _report(
         quality_pruned=verdict.pruned,
         quality_after=verdict.after,
         benchmark=timed,
+        exports=tuple(exports.results),
         layers=plan.layers,
         refusals=tuple(str(r) for r in choice.structures.refusals),
         training=history,
         checks=checks,
-        warnings=(*subject.warnings(), *slower(timed)),
+        warnings=(*subject.warnings(), *slower(timed), *exports.warnings),
         timings=run.timings,
         versions=library_versions(),
         machine=describe_machine(run.device),
