@@ -14,13 +14,8 @@ CORE = ROOT / "sosp_core"
 #: operator means to slots, to torch and to a clock; what can go; what that costs, how it scores,
 #: how it is cut and trained; the decision, and further forms of its result; its report; the way through.
 LAYERS = (
-<<<<<<< HEAD
     "errors config progress checkpoints units",
-    "ir curvature machine",
-=======
-    "errors config progress units",
     "ir curvature machine presets",
->>>>>>> people
     "runtime data",
     "ops convert bench",
     "structures",
