@@ -21,6 +21,7 @@ from sosp_core.data.dataset import Dataset
 from sosp_core.data.task import Task
 from sosp_core.errors import Cancelled, TrainingDiverged
 from sosp_core.finetune.augment import augment, choose
+from sosp_core.finetune.average import follow, snapshot
 from sosp_core.finetune.evaluate import evaluate
 from sosp_core.finetune.features import Feature, feature_loss
 from sosp_core.finetune.history import History, Point
@@ -33,6 +34,8 @@ WARM_UP = 0.1  # share of the steps until the learning rate peaks
 CLIP = 5.0  # gradient norm; without it folded networks diverge within the first epoch
 SMALLEST_NORM_BATCH = 8  # below this, batch statistics are noise: BatchNorm stays as it is
 RECALIBRATION_BATCHES = 50  # at momentum 0.1, 99.5 % of the old statistics are then gone
+#: What a run of its own length shows the network: so many samples, within so many passes.
+VIEWS_SEEN, FEWEST_EPOCHS, MOST_EPOCHS = 160_000, 1.0, 45.0
 RESTARTS = 3  # times a diverged run may go on from its best weights at a quarter of the rate
 
 
@@ -70,8 +73,7 @@ class Trainer:
         self._has_norm = any(type(m).__name__.startswith("BatchNorm") for m in student.modules())
         self._adapts = self._has_norm and self._micro >= SMALLEST_NORM_BATCH
         self._per_epoch = max(1, len(self._train) // self._batch)
-        total = ceil(config.epochs * self._per_epoch) if config.steps is None else config.steps
-        self._total = total if len(self._train) >= self._micro else 0
+        self._total = self._steps() if len(self._train) >= self._micro else 0
 
     def run(self) -> History:
         """Train.
@@ -99,8 +101,10 @@ class Trainer:
                 if history.restarts > RESTARTS:
                     raise TrainingDiverged(step=history.steps)
                 self._student.load_state_dict(course.weights)
+                course.mean = snapshot(self._student)
                 optimizer, course.rate = self._optimizer(), course.rate / 4
                 continue
+            follow(course.mean, self._student, self._config.ema, history.steps)
             self._report(history, loss, started)
             if history.steps % self._per_epoch == 0 or history.steps == self._total:
                 self._compare(course, history.steps)
@@ -118,20 +122,26 @@ class Trainer:
     def _begin(self) -> Course:
         """A new run: the weights as they are, or with statistics of this data if that is better."""
         history = self._history()
-        course = Course(history=history, best=self._judge(history, 0), weights=self._snapshot())
+        state = snapshot(self._student)
+        course = Course(history=history, best=self._judge(history, 0), weights=state, mean=state)
         if self._adapts:
             self._recalibrate()
+            course.mean = snapshot(self._student)
             self._compare(course, 0)
             course.since = 0
             self._student.load_state_dict(course.weights)
+        course.mean = snapshot(self._student)
         return course
 
     def _compare(self, course: Course, step: int) -> None:
-        """Judge the weights, and remember them if they are the best so far."""
+        """Judge the mean of the weights, and remember it if it is the best so far."""
+        present = snapshot(self._student)
+        self._student.load_state_dict(course.mean)
         point = self._judge(course.history, step)
         course.since += 1
         if self._better(point, course.best):
-            course.best, course.weights, course.since = point, self._snapshot(), 0
+            course.best, course.weights, course.since = point, snapshot(self._student), 0
+        self._student.load_state_dict(present)
 
     @torch.no_grad()
     def _recalibrate(self) -> None:
@@ -145,8 +155,6 @@ class Trainer:
         return point.quality.objective(share) < best.quality.objective(share)
 
     def _judge(self, history: History, step: int) -> Point:
-        if step and self._adapts and self._augmentations & MIXTURES:
-            self._recalibrate()  # statistics of mixtures are not those of images
         self._student.eval()
         quality = evaluate(
             lambda d: self._student(*self._tensors(d)),
@@ -158,9 +166,6 @@ class Trainer:
         point = Point(step=step, quality=quality)
         history.points.append(point)
         return point
-
-    def _snapshot(self) -> dict[str, Tensor]:
-        return {name: t.detach().clone() for name, t in self._student.state_dict().items()}
 
     def _optimizer(self) -> torch.optim.Optimizer:
         parameters = [p for p in self._student.parameters() if p.requires_grad]
@@ -174,12 +179,21 @@ class Trainer:
             return torch.optim.AdamW(groups, lr=lr)
         return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
 
+    def _steps(self) -> int:
+        config = self._config
+        if config.steps is not None:
+            return config.steps
+        if config.epochs is not None:
+            return ceil(config.epochs * self._per_epoch)
+        epochs = min(max(VIEWS_SEEN / (self._per_epoch * self._batch), FEWEST_EPOCHS), MOST_EPOCHS)
+        return ceil(epochs * self._per_epoch)
+
     def _peak_rate(self) -> float:
         if self._config.lr is not None:
             return self._config.lr
         if self._config.optimizer is Optimizer.ADAMW:
             return 1e-3
-        return 0.05 if self._has_norm else 0.005
+        return 0.03 if self._has_norm else 0.003
 
     def _set_rate(self, optimizer: torch.optim.Optimizer, step: int, scale: float) -> None:
         """Linear warm-up, then half a cosine down to zero."""
