@@ -21,11 +21,11 @@ from service.guard import Guard
 from service.jobs.messages import BROKER_ERRORS
 from service.middleware import RequestContext
 from service.problems import Problem
-from service.routes import artifacts, datasets, docs, health, jobs, models
+from service.routes import artifacts, datasets, docs, health, jobs, models, resumable
 from service.settings import Settings
 
 LARGEST_JSON = 2**20
-UPLOADS = frozenset({"/v1/models", "/v1/datasets"})
+UPLOADS = frozenset({"/v1/models", "/v1/datasets", "/v1/uploads/"})
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "There is no valid key."},
     429: {"model": Problem, "description": "Too many requests, or jobs."},
@@ -72,7 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         metrics=parts.metrics,
     )
     handlers.install(app)
-    for router in (models.router(), datasets.router(), jobs.router, artifacts.router):
+    for router in (models.router(), datasets.router(), resumable.router, jobs.router, artifacts.router):
         app.include_router(router, dependencies=[BEARER], responses=REFUSALS)
     for router in (health.router, docs.router):
         app.include_router(router)

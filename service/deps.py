@@ -19,6 +19,7 @@ from service.jobs.leases import Presence
 from service.jobs.library import Library
 from service.jobs.messages import Doorbell
 from service.jobs.owners import Caller
+from service.jobs.partials import Partials
 from service.jobs.quotas import Quotas
 from service.jobs.reaper import Reaper
 from service.jobs.store import Jobs
@@ -42,6 +43,7 @@ class Parts:
     keys: Keys
     models: Library[Model]
     datasets: Library[Dataset]
+    partials: Partials
     jobs: Jobs
     presence: Presence
     metrics: Metrics
@@ -64,6 +66,7 @@ def assemble(settings: Settings) -> Parts:
     doorbell = Doorbell(settings.broker_url)
     quotas = Quotas.of(settings)
     models, datasets = library.models(db, blobs, quotas), library.datasets(db, blobs, quotas)
+    partials = Partials(db, settings.data_dir / "uploads", blobs, quotas, settings.upload_ttl_s)
     artifacts, jobs = Artifacts(settings.data_dir), Jobs(db, quotas)
     return Parts(
         settings=settings,
@@ -74,6 +77,7 @@ def assemble(settings: Settings) -> Parts:
         keys=Keys(db),
         models=models,
         datasets=datasets,
+        partials=partials,
         jobs=jobs,
         presence=Presence(db),
         metrics=Metrics(Census(db), blobs, settings.worker_ttl_s),
@@ -92,6 +96,7 @@ def assemble(settings: Settings) -> Parts:
             artifacts=artifacts,
             models=models,
             datasets=datasets,
+            partials=partials,
             jobs=jobs,
             keep_jobs_s=settings.keep_jobs_s,
             keep_uploads_s=settings.keep_uploads_s,
@@ -115,6 +120,7 @@ def parts(request: Request) -> Parts:
         found,
         models=found.models.by(caller),
         datasets=found.datasets.by(caller),
+        partials=found.partials.by(caller),
         jobs=found.jobs.by(caller),
     )
 

@@ -15,7 +15,7 @@ from service.jobs.states import TERMINAL, JobState
 from service.settings import QUEUE
 
 if TYPE_CHECKING:  # the client shares these schemas, and has no database
-    from service.jobs.tables import Dataset, Job, JobAttempt, JobEvent, Model
+    from service.jobs.tables import Dataset, Job, JobAttempt, JobEvent, Model, PartialUpload
 
 DEFAULT_PAGE, LARGEST_PAGE = 50, 200
 
@@ -96,6 +96,24 @@ class UploadView(BaseModel):
     def of(cls, row: Model | Dataset) -> Self:
         """The view of a row."""
         return cls.model_validate(row, from_attributes=True)
+
+
+class PartialView(BaseModel):
+    """An upload that arrives in pieces."""
+
+    id: str
+    kind: str = Field(description="model or dataset.")
+    name: str
+    size: int = Field(description="Bytes of the whole file.")
+    offset: int = Field(description="Bytes that are here.")
+    expires_at: Time = Field(description="When it is forgotten, unless more arrives.")
+    result: UploadView | None = Field(description="What it became, once it is complete.")
+
+    @classmethod
+    def of(cls, row: PartialUpload, ttl_s: float) -> Self:
+        """The view of a row."""
+        told = {name: getattr(row, name) for name in ("id", "kind", "name", "size", "offset")}
+        return cls.model_validate({**told, "expires_at": row.updated_at + ttl_s, "result": None})
 
 
 class UploadPage(BaseModel):

@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     keep_uploads_s: float = Field(
         default=0, ge=0, description="Older uploads that no unfinished job uses are deleted; 0: never."
     )
+    upload_ttl_s: float = Field(
+        default=86_400.0, gt=0, description="An upload in pieces without progress for this long is forgotten."
+    )
     keep_checkpoints_s: float = Field(
         default=7 * 86_400.0,
         ge=0,
