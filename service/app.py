@@ -41,11 +41,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logs.configure(parts.settings)
-        housekeeping = asyncio.create_task(_keep_house(parts))
+        chores = [asyncio.create_task(_keep_house(parts))]
+        if parts.callbacks.policy.origins:
+            chores.append(asyncio.create_task(_call_back(parts)))
         yield
-        housekeeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await housekeeping
+        for chore in chores:
+            chore.cancel()
+            with suppress(asyncio.CancelledError):
+                await chore
         parts.close()
 
     app = FastAPI(
@@ -77,6 +80,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in (health.router, docs.router):
         app.include_router(router)
     return app
+
+
+async def _call_back(parts: Parts) -> None:
+    """Deliver what is due; apart from the housekeeping, which must not wait for other servers."""
+    while True:
+        try:
+            await run_in_threadpool(parts.callbacks.deliver)
+        except SQLAlchemyError as error:
+            log.warning("callbacks: %s; the next round tries again", error)
+        await asyncio.sleep(parts.settings.reap_interval_s)
 
 
 async def _keep_house(parts: Parts) -> None:

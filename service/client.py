@@ -101,11 +101,14 @@ class Client:
         evaluation: UploadView | str | None = None,
         recipe: Mapping[str, Any] | None = None,
         queue: str = "any",
+        callback_url: str | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Queue a job; sent again after a lost connection, it is still one job."""
         order = {"model_id": _id(model), "dataset_id": _id(dataset), "recipe": dict(recipe or {})}
         order["queue"] = queue
+        if callback_url is not None:
+            order["callback_url"] = callback_url
         if evaluation is not None:
             order["evaluation_id"] = _id(evaluation)
         key = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}

@@ -8,7 +8,8 @@ from typing import Annotated
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPBearer
 
-from service.errors import ArgumentInvalid, Unauthenticated
+from service.callbacks import Callbacks, Policy, key_of
+from service.errors import ArgumentInvalid, CallbackForbidden, CannotStart, Unauthenticated
 from service.jobs import installation, library
 from service.jobs.artifacts import Artifacts
 from service.jobs.blobs import Blobs
@@ -49,6 +50,7 @@ class Parts:
     metrics: Metrics
     reaper: Reaper
     upkeep: Upkeep
+    callbacks: Callbacks
 
     def close(self) -> None:
         """Give back every connection."""
@@ -102,7 +104,17 @@ def assemble(settings: Settings) -> Parts:
             keep_uploads_s=settings.keep_uploads_s,
             keep_checkpoints_s=settings.keep_checkpoints_s,
         ),
+        callbacks=Callbacks(db=db, policy=policy_of(settings), secret=settings.webhook_secret),
     )
+
+
+def policy_of(settings: Settings) -> Policy:
+    """Where callbacks may go; ``CannotStart`` if the settings name no such places."""
+    try:
+        key_of(settings.webhook_secret)
+        return Policy.of(settings)
+    except (ValueError, CallbackForbidden) as error:
+        raise CannotStart(reason=f"webhook_origins, webhook_networks, webhook_secret: {error}") from error
 
 
 def own_parts(request: Request) -> Parts:

@@ -57,6 +57,10 @@ class JobRequest(Strict):
         default="any", pattern=f"^({QUEUE})$", description="Where to run: any, cpu, gpu or bench.<label>."
     )
 
+    callback_url: str | None = Field(
+        default=None, max_length=2000, description="Is sent a signed POST when the job has ended."
+    )
+
     def to_order(self) -> JobOrder:
         """What the store needs; ``RecipeInvalid`` if the recipe is not one."""
         return JobOrder(
@@ -65,6 +69,7 @@ class JobRequest(Strict):
             evaluation_id=self.evaluation_id,
             recipe=recipes.dump(recipes.parse(self.recipe)),
             queue=self.queue,
+            callback_url=self.callback_url,
         )
 
 
@@ -196,6 +201,7 @@ class JobView(BaseModel):
     recipe: dict[str, Any]
     queue: str = Field(description="Where it runs, or shall run.")
     retry_of: str | None = Field(description="The job this one was made from by asking for it again.")
+    callback_url: str | None = Field(default=None, description="Is told when the job has ended.")
     attempt: int = Field(description="Number of the current or last attempt.")
     cancel_requested: bool
     created_at: Time

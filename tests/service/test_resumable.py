@@ -18,6 +18,7 @@ import pytest
 from service import client as client_module
 from service.client import Client
 from service.deps import assemble
+from service.jobs.tables import Role
 from tests.live import Stack, model_bytes, running_stack, until
 
 PIECE_TYPE = "application/offset+octet-stream"
@@ -156,7 +157,9 @@ def test_what_arrived_before_the_connection_broke_counts(api: Stack) -> None:
     )
     with socket.create_connection(("127.0.0.1", api.http.base_url.port or 0)) as connection:
         connection.sendall(head.encode() + content[:3000])
-        busy = until(lambda: (r := send(api, place, 0, b"")).status_code == 423 and r)
+        inode = (api.settings.data_dir / "uploads" / place.rpartition("/")[2]).stat().st_ino
+        until(lambda: f":{inode} " in Path("/proc/locks").read_text())  # the first request has begun
+        busy = send(api, place, 0, b"x")
         assert code(busy) == (423, "upload_busy")
         assert busy.headers["Retry-After"]
     until(lambda: offset(api, place) == 3000)
@@ -166,7 +169,7 @@ def test_what_arrived_before_the_connection_broke_counts(api: Stack) -> None:
 def test_uploads_of_others_do_not_exist_and_declared_sizes_count(tmp_path: Path) -> None:
     with running_stack(tmp_path, max_stored_bytes=10_000) as stack:
         parts = assemble(stack.settings)
-        ours, theirs = (parts.keys.create(name)[1] for name in ("ours", "theirs"))
+        ours, theirs = (parts.keys.create(name, Role.USER)[1] for name in ("ours", "theirs"))
         parts.close()
         stack.http.headers["Authorization"] = f"Bearer {ours}"
         place = begin(stack, bytes(6000))
