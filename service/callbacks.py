@@ -163,7 +163,7 @@ class Callbacks:
             found = session.execute(due.order_by(Delivery.due_at).limit(AT_ONCE)).all()
         return sum(self._try(job_id) for job_id, due_at in found if self._take_turn(job_id, due_at))
 
-    def _take_turn(self, job_id: str, due_at: float) -> bool:
+    def _take_turn(self, job_id: str, due_at: float | None) -> bool:
         mine = update(Delivery).where(Delivery.job_id == job_id, Delivery.due_at == due_at)
         with self.db.write() as session:
             taken = mine.values(due_at=clock() + TURN_S, tries=Delivery.tries + 1)

@@ -28,6 +28,7 @@ ServiceError(SospError)
 ├── StorageFull                 what
 ├── Unavailable                 part
 ├── CannotStart                 reason
+├── BackupUnusable              reason
 └── AttemptLost                 what ended an attempt from outside
     ├── ProcessKilled           signal, hint
     ├── ProcessExited           status
@@ -347,6 +348,17 @@ class CannotStart(ServiceError):
     """The server cannot run with these settings."""
 
     code: ClassVar[str] = "cannot_start"
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass(eq=False, kw_only=True)
+class BackupUnusable(ServiceError):
+    """There is nothing that could be saved or restored this way."""
+
+    code: ClassVar[str] = "backup_unusable"
     reason: str
 
     def __str__(self) -> str:

@@ -51,6 +51,7 @@ STATUS: Mapping[type[SospError], int] = {
     service_errors.StorageFull: 507,
     service_errors.Unavailable: 503,
     service_errors.CannotStart: 503,
+    service_errors.BackupUnusable: 409,
     service_errors.AttemptLost: 500,
 }
 
