@@ -16,7 +16,7 @@ from service.settings import QUEUE
 from sosp_core.presets import PRESETS, Preset
 
 if TYPE_CHECKING:  # the client shares these schemas, and has no database
-    from service.jobs.tables import Dataset, Job, JobAttempt, JobEvent, Model
+    from service.jobs.tables import Dataset, Job, JobAttempt, JobEvent, Model, PartialUpload
 
 DEFAULT_PAGE, LARGEST_PAGE = 50, 200
 
@@ -82,6 +82,10 @@ class JobRequest(Strict):
         default="any", pattern=f"^({QUEUE})$", description="Where to run: any, cpu, gpu or bench.<label>."
     )
 
+    callback_url: str | None = Field(
+        default=None, max_length=2000, description="Is sent a signed POST when the job has ended."
+    )
+
     def to_order(self) -> JobOrder:
         """What the store needs; ``RecipeInvalid`` if the recipe is not one."""
         return JobOrder(
@@ -90,6 +94,7 @@ class JobRequest(Strict):
             evaluation_id=self.evaluation_id,
             recipe=recipes.dump(recipes.build(self.recipe)),
             queue=self.queue,
+            callback_url=self.callback_url,
         )
 
 
@@ -121,6 +126,24 @@ class UploadView(BaseModel):
     def of(cls, row: Model | Dataset) -> Self:
         """The view of a row."""
         return cls.model_validate(row, from_attributes=True)
+
+
+class PartialView(BaseModel):
+    """An upload that arrives in pieces."""
+
+    id: str
+    kind: str = Field(description="model or dataset.")
+    name: str
+    size: int = Field(description="Bytes of the whole file.")
+    offset: int = Field(description="Bytes that are here.")
+    expires_at: Time = Field(description="When it is forgotten, unless more arrives.")
+    result: UploadView | None = Field(description="What it became, once it is complete.")
+
+    @classmethod
+    def of(cls, row: PartialUpload, ttl_s: float) -> Self:
+        """The view of a row."""
+        told = {name: getattr(row, name) for name in ("id", "kind", "name", "size", "offset")}
+        return cls.model_validate({**told, "expires_at": row.updated_at + ttl_s, "result": None})
 
 
 class UploadPage(BaseModel):
@@ -203,6 +226,7 @@ class JobView(BaseModel):
     recipe: dict[str, Any]
     queue: str = Field(description="Where it runs, or shall run.")
     retry_of: str | None = Field(description="The job this one was made from by asking for it again.")
+    callback_url: str | None = Field(default=None, description="Is told when the job has ended.")
     attempt: int = Field(description="Number of the current or last attempt.")
     cancel_requested: bool
     created_at: Time

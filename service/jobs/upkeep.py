@@ -20,6 +20,7 @@ from service.jobs.blobs import Blobs
 from service.jobs.database import Database
 from service.jobs.installation import require_tied
 from service.jobs.library import Library, is_referenced, lock_on
+from service.jobs.partials import Partials
 from service.jobs.states import TERMINAL, JobState
 from service.jobs.store import Jobs
 from service.jobs.tables import Dataset, Job, Model, clock
@@ -49,6 +50,7 @@ class Upkeep:
     artifacts: Artifacts
     models: Library[Model]
     datasets: Library[Dataset]
+    partials: Partials
     jobs: Jobs
     keep_jobs_s: float
     keep_uploads_s: float
@@ -72,6 +74,7 @@ class Upkeep:
                 with suppress(NotFound, InUse):
                     library.remove(id)
                     swept.uploads += 1
+        swept.uploads += self.partials.collect(grace_s)
         self._sweep_attempts(swept, time.time() - grace_s)
         self._sweep_blobs(swept, time.time() - grace_s)
         self.blobs.remove_stale()
