@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import secrets
@@ -19,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from service.jobs.states import JobState
-from service.schemas import ArtifactView, JobDetail, JobError, JobPage, JobView, UploadView
+from service.schemas import ArtifactView, JobDetail, JobError, JobPage, JobView, PartialView, UploadView
 from service.transport import ApiError, ClientError, Transport, Unreachable
 
 __all__ = [
@@ -34,7 +35,11 @@ __all__ = [
 ]
 
 CHUNK = 2**20
+#: Files larger than this go in pieces, so that a broken connection costs the last piece only.
+PIECE = 32 * 2**20
 LONG_POLL_S = 25.0
+# With the last piece the whole file is checked.
+PIECE_TIMEOUT_S = 300.0
 UploadProgress = Callable[[int, int], None]
 
 
@@ -96,11 +101,14 @@ class Client:
         evaluation: UploadView | str | None = None,
         recipe: Mapping[str, Any] | None = None,
         queue: str = "any",
+        callback_url: str | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Queue a job; sent again after a lost connection, it is still one job."""
         order = {"model_id": _id(model), "dataset_id": _id(dataset), "recipe": dict(recipe or {})}
         order["queue"] = queue
+        if callback_url is not None:
+            order["callback_url"] = callback_url
         if evaluation is not None:
             order["evaluation_id"] = _id(evaluation)
         key = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
@@ -129,6 +137,8 @@ class Client:
         self._transport.call("DELETE", f"/v1/{resource}/{thing.id}")
 
     def _upload(self, path: str, file: Path, on_progress: UploadProgress | None) -> UploadView:
+        if file.stat().st_size > PIECE:
+            return self._upload_in_pieces(path.rpartition("/")[2].removesuffix("s"), file, on_progress)
         total, digest = file.stat().st_size, hashlib.sha256()
 
         def body() -> Iterator[bytes]:
@@ -148,6 +158,39 @@ class Client:
         if view.sha256 != digest.hexdigest():
             raise Corrupted(file.name)
         return view
+
+    def _upload_in_pieces(self, kind: str, file: Path, on_progress: UploadProgress | None) -> UploadView:
+        """By the tus protocol; costs one more pass over the file, for its digest."""
+        total = file.stat().st_size
+        with file.open("rb") as source:
+            sha256 = hashlib.file_digest(source, "sha256").hexdigest()
+        told = {"kind": kind, "filename": file.name, "sha256": sha256}
+        pairs = (f"{name} {base64.b64encode(value.encode()).decode()}" for name, value in told.items())
+        headers = {"Upload-Length": str(total), "Upload-Metadata": ",".join(pairs)}
+        place = self._transport.call("POST", "/v1/uploads", headers=headers).headers["Location"]
+        at = 0
+        while at < total:
+            at = self._transport.persist(lambda: self._send_piece(place, file, total))
+            if on_progress is not None:
+                on_progress(at, total)
+        view = PartialView.model_validate_json(self._transport.call("GET", place).content)
+        if view.result is None or view.result.sha256 != sha256:
+            raise Corrupted(file.name)
+        return view.result
+
+    def _send_piece(self, place: str, file: Path, total: int) -> int:
+        """Send the piece that the service asks for; how much it then has."""
+        at = int(self._transport.once("HEAD", place).headers["Upload-Offset"])
+        with file.open("rb") as source:
+            source.seek(at)
+            piece = source.read(min(PIECE, total - at))
+        headers = {
+            "Content-Type": "application/offset+octet-stream",
+            "Upload-Offset": str(at),
+            "Upload-Checksum": f"sha256 {base64.b64encode(hashlib.sha256(piece).digest()).decode()}",
+        }
+        answer = self._transport.once("PATCH", place, content=piece, headers=headers, timeout=PIECE_TIMEOUT_S)
+        return int(answer.headers["Upload-Offset"])
 
 
 class Job:

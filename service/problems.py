@@ -43,9 +43,16 @@ STATUS: Mapping[type[SospError], int] = {
     service_errors.TooManyRequests: 429,
     service_errors.QuotaExceeded: 413,
     service_errors.QueueFull: 429,
+    service_errors.OffsetMismatch: 409,
+    service_errors.UploadBusy: 423,
+    service_errors.UploadExpired: 410,
+    service_errors.TooManyUploads: 429,
+    service_errors.MediaTypeUnsupported: 415,
+    service_errors.CallbackForbidden: 422,
     service_errors.StorageFull: 507,
     service_errors.Unavailable: 503,
     service_errors.CannotStart: 503,
+    service_errors.BackupUnusable: 409,
     service_errors.AttemptLost: 500,
 }
 

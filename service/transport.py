@@ -12,7 +12,7 @@ import httpx
 
 Answer = TypeVar("Answer")
 
-RETRIED = frozenset({429, 502, 503, 504})
+RETRIED = frozenset({423, 429, 502, 503, 504})
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.3, 8.0
 # Before a server has answered once, its absence is more likely a wrong address than a restart.
 FIRST_CONTACT_S = 2.0
@@ -80,6 +80,10 @@ class Transport:
             return checked(self._http.request(method, path, content=body, **options))
 
         return self.persist(send, until)
+
+    def once(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """One try at a request, for use inside ``persist``."""
+        return checked(self._http.request(method, path, **options))
 
     def persist(self, send: Callable[[], Answer], until: float | None = None) -> Answer:
         """Call ``send`` again and again while it fails in a way that may pass."""

@@ -117,8 +117,9 @@ class Stack:
         return str(self.http.base_url)
 
     def environment(self) -> dict[str, str]:
-        path = [str(STANDIN)] * self.scripted + os.environ.get("PYTHONPATH", "").split()
-        return {**os.environ, **self.settings.environment(), "PYTHONPATH": os.pathsep.join(path)}
+        places = [str(STANDIN), *filter(None, [os.environ.get("PYTHONPATH")])]
+        path = {"PYTHONPATH": os.pathsep.join(places)} if self.scripted else {}
+        return {**os.environ, **self.settings.environment(), **path}
 
     def start_api(self) -> None:
         number = self.listener.fileno()

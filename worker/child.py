@@ -23,6 +23,7 @@ from service.jobs.failure import tell
 from service.jobs.overall import overall
 from service.jobs.text import clean, finite
 from service.lifeline import die_with
+from sosp_core.checkpoints import CheckpointFolder
 from sosp_core.errors import OutOfMemory, SospError
 from worker.confine import Limits, confine
 from worker.memory import exhausted_device
@@ -88,6 +89,7 @@ def run(order: Order, progress: PipeProgress) -> dict[str, Any]:
         out_dir=Path(order.out),
         evaluation=None if order.evaluation is None else Path(order.evaluation),
         progress=progress,
+        checkpoints=CheckpointFolder(Path(order.checkpoints), order.checkpoint_every_s),
     )
     return {"done": {"metrics": {"summary": finite(outcome.report.rows())}}}
 

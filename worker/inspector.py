@@ -15,6 +15,7 @@ from service.jobs.blobs import Blobs
 from service.jobs.failure import tell
 from service.jobs.inspections import Inspections, Request
 from service.settings import Settings
+from sosp_core.checkpoints import CheckpointFolder
 from sosp_core.errors import SospError
 from worker.confine import Limits
 from worker.process import Child
@@ -77,7 +78,8 @@ class Inspector:
         model.symlink_to(self._blobs.path(request.sha256))
         deadline, result = time.monotonic() + LIMIT_S, None
         limits, log_bytes = Limits.of(self._settings), self._settings.job_log_bytes
-        with Child(work, {"model": model}, None, limits, log_bytes=log_bytes) as child:
+        kept = CheckpointFolder(work / "checkpoints", 0.0)  # nothing is kept of a look
+        with Child(work, {"model": model}, None, limits, kept, log_bytes=log_bytes) as child:
             while result is None and not child.ended():
                 result = next(child.messages(POLL_S), None)
                 if self._done.is_set():

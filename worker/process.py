@@ -25,6 +25,7 @@ from service.errors import (
 from service.jobs.artifacts import LOG
 from service.jobs.blobs import Blobs
 from service.jobs.leases import Claim
+from sosp_core.checkpoints import CheckpointFolder
 from sosp_core.errors import OutOfMemory
 from worker import memory
 from worker.confine import Limits
@@ -54,6 +55,7 @@ class Child:
         inputs: dict[str, Path],
         recipe: dict[str, Any] | None,
         limits: Limits,
+        kept: CheckpointFolder,
         *,
         log_bytes: int,
     ) -> None:
@@ -69,6 +71,8 @@ class Child:
             evaluation=str(inputs["evaluation"]) if "evaluation" in inputs else None,
             recipe=recipe,
             out=str(work / "out"),
+            checkpoints=str(kept.folder),
+            checkpoint_every_s=kept.every_s,
             limits=asdict(limits),
         )
         order.save(work / "order.json")

@@ -27,6 +27,8 @@ class Order:
     evaluation: str | None
     recipe: dict[str, Any] | None
     out: str
+    checkpoints: str
+    checkpoint_every_s: float
     limits: dict[str, Any]
 
     def save(self, path: Path) -> None:

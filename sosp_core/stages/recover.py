@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import onnx_ir as ir
 import torch
 
+from sosp_core.checkpoints import Kept
 from sosp_core.convert.check import tolerance_of
 from sosp_core.convert.network import Network
 from sosp_core.errors import WriteBackDiverged
 from sosp_core.finetune.features import shared_features
-from sosp_core.finetune.loop import SMALLEST_NORM_BATCH, History, Trainer
+from sosp_core.finetune.history import History
+from sosp_core.finetune.loop import SMALLEST_NORM_BATCH, Trainer
 from sosp_core.finetune.renormalize import Renormalised, renormalise, wants_normalisation
 from sosp_core.finetune.write_back import write_back
 from sosp_core.ir.batchnorm import fold_batchnorm
@@ -43,6 +45,7 @@ def finetune(
     alive: Alive,
     progress: Progress,
     device: torch.device,
+    kept: Kept = Kept(),  # noqa: B008 (immutable)
 ) -> Trained:
     """Train the slim network on what the original answers, and on labels if there are any.
 
@@ -63,6 +66,7 @@ def finetune(
         progress=progress,
         fixed_batch=subject.interface.batch,
         features=shared_features(choice.structures, alive, student, teacher),
+        kept=kept,
     )
     return Trained(network=student, base=base, history=trainer.run())
 
@@ -88,7 +92,7 @@ def write(subject: Subject, trained: Trained) -> tuple[bytes, float]:
 def _base(subject: Subject, model: ir.Model, device: torch.device) -> Renormalised:
     """The slim model as it will be trained: with normalisation, if it was folded away."""
     config = subject.recipe.finetune
-    trains = config.steps != 0 and config.epochs > 0
+    trains = config.steps != 0 and config.epochs != 0
     if not (trains and config.renormalise and subject.batch(config.batch_size) >= SMALLEST_NORM_BATCH):
         return Renormalised(model)
     if not wants_normalisation(model):
