@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -151,6 +151,27 @@ class UploadPage(BaseModel):
 
     items: list[UploadView]
     next_cursor: str | None
+
+
+class InspectionError(BaseModel):
+    """Why a file cannot be inspected."""
+
+    code: str
+    title: str
+    detail: str
+    details: dict[str, Any]
+    retryable: bool
+
+
+class InspectionView(BaseModel):
+    """What a model is, what it costs and what could be removed from it."""
+
+    state: Literal["pending", "done", "failed"]
+    model_id: str
+    inspection: dict[str, Any] | None = Field(
+        default=None, description="As `sosp inspect --json` prints it; schema sosp.inspection/1."
+    )
+    error: InspectionError | None = Field(default=None, description="Why the file cannot be read as a model.")
 
 
 class JobError(BaseModel):

@@ -79,6 +79,7 @@ def test_the_documented_addresses_exist(tmp_path: Path) -> None:
         "POST /v1/models",
         "GET /v1/models",
         "GET /v1/models/{id}",
+        "GET /v1/models/{id}/inspection",
         "DELETE /v1/models/{id}",
         "POST /v1/datasets",
         "GET /v1/datasets",
