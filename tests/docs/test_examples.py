@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.core.digits import digits_model, save_digits
 from tests.docs.blocks import ROOT
 from tests.live import Bench, model_bytes, npz_bytes
 
@@ -113,16 +114,14 @@ def test_from_pytorch_to_onnxruntime(tmp_path: Path) -> None:
     assert float(shown["model.onnx"]) > 0.8
 
 
-def test_the_cells_of_the_notebook_run_in_order(tmp_path: Path, files: Path) -> None:
+def test_the_cells_of_the_notebook_run_in_order(tmp_path: Path) -> None:
     notebook = json.loads((EXAMPLES / "notebook.ipynb").read_text())
     assert notebook["nbformat"] == 4
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert len(cells) == 4
-    from tests.core.digits import digits_model, save_digits
-
     (tmp_path / "model.onnx").write_bytes(digits_model())
     save_digits(tmp_path / "data.npz", count=120)
-    cheap = cells[2].replace("'keep': 0.5}}", "'keep': 0.5}, 'rounds': 1}, 'finetune': {'steps': 2}")
+    cheap = cells[2].replace('"keep": 0.5}}', '"keep": 0.5}, "rounds": 1}, "finetune": {"steps": 2}')
     assert cheap != cells[2]
     cells[2] = cheap
     done = script(sys.executable, "-W", "ignore", "-c", "\n".join(cells), place=tmp_path)
