@@ -205,9 +205,7 @@ def _align_added(node: ir.Node, flow: Flow, position: int, ids: Ids) -> None:
         flow.refuse(node, "its mask has the width of the heads and cannot shrink", ids)
 
 
-def _bind_bias(
-    node: ir.Node, flow: Flow, position: int, bias: ir.Value, heads: tuple[Ids, Ids, Ids]
-) -> None:
+def _bind_bias(node: ir.Node, flow: Flow, position: int, bias: ir.Value, heads: tuple[Ids, Ids, Ids]) -> None:
     sizes = [flow.input_shape(node, i)[-1] for i in range(3)]
     widths = [
         size if len(flow.input_shape(node, i)) == 4 else size // len(ids)

@@ -745,7 +745,8 @@ GRAPHS = (
         groups=(6, 3),
         text="""(float[N,5,4] x) => (float[N,5,3] y)
         <float[4,6] w0, float[6,36] w, float[36] b, float[1,3,5,5] near, float[12,3] wo>
-        { a = MatMul(x, w0)  h = com.microsoft.Attention<num_heads=3>(a, w, b, , , near)  y = MatMul(h, wo) }""",
+        { a = MatMul(x, w0)  h = com.microsoft.Attention<num_heads=3>(a, w, b, , , near)
+          y = MatMul(h, wo) }""",
     ),
     Graph(
         name="attention_with_its_own_widths",
@@ -775,7 +776,11 @@ GRAPHS = (
     Graph(
         name="multi_head_attention",
         groups=(3, 20, 4),
-        refusals=("whose width cannot change", "normalises over the channels", "normalises over the channels"),
+        refusals=(
+            "whose width cannot change",
+            "normalises over the channels",
+            "normalises over the channels",
+        ),
         text="""(float[N,5,8] x, int32[N,5] seen) => (float[N,5,3] y)
         <float[8,12] wq, float[8,12] wk, float[8,15] wv, float[39] b, float[1,3,5,5] near, float[15,8] wo,
          float[8] g1, float[8] b1, float[8] bo, float[8,20] w1, float[20] bias1, float[20,8] w2,
@@ -786,7 +791,8 @@ GRAPHS = (
           u = MatMul(n, w1)  t = com.microsoft.BiasGelu(u, bias1)  d = MatMul(t, w2)
           l = com.microsoft.SkipLayerNormalization(d, s, g2, b2)
           q2 = MatMul(l, wq2)  k2 = MatMul(l, wk2)  v2 = MatMul(l, wv2)
-          h2 = com.microsoft.MultiHeadAttention<num_heads=4, unidirectional=1>(q2, k2, v2)  y = MatMul(h2, w3) }""",
+          h2 = com.microsoft.MultiHeadAttention<num_heads=4, unidirectional=1>(q2, k2, v2)
+          y = MatMul(h2, w3) }""",
     ),
     Graph(
         name="multi_head_attention_of_keys_by_heads",
@@ -797,7 +803,8 @@ GRAPHS = (
         { q = MatMul(x, wq)  k = MatMul(x, wk)  v = MatMul(x, wv)
           kr = Reshape(k, apart)  kt = Transpose<perm=[0,2,1,3]>(kr)
           vr = Reshape(v, apart)  vt = Transpose<perm=[0,2,1,3]>(vr)
-          h = com.microsoft.MultiHeadAttention<num_heads=3>(q, kt, vt)  z = Mul(h, scale)  y = MatMul(z, wo) }""",
+          h = com.microsoft.MultiHeadAttention<num_heads=3>(q, kt, vt)  z = Mul(h, scale)
+          y = MatMul(z, wo) }""",
     ),
     Graph(
         name="grouped_attention_with_rotary_positions",
@@ -808,7 +815,8 @@ GRAPHS = (
         { q = MatMul(x, wq)  k = MatMul(x, wk)  v = MatMul(x, wv)
           qp = com.microsoft.RotaryEmbedding<num_heads=4>(q, places, c, s)
           kp = com.microsoft.RotaryEmbedding(k, places, c, s)
-          h, pk, pv = com.microsoft.GroupQueryAttention<num_heads=4, kv_num_heads=2>(qp, kp, v, , , last, total)
+          h, pk, pv = com.microsoft.GroupQueryAttention<num_heads=4, kv_num_heads=2>
+            (qp, kp, v, , , last, total)
           y = MatMul(h, wo) }""",
     ),
     Graph(
