@@ -554,6 +554,16 @@ GRAPHS = (
         { q = MatMul(x, wq)  a = Attention<q_num_heads=2, kv_num_heads=2>(q, x, x)  y = MatMul(a, wo) }""",
     ),
     Graph(
+        name="filled_in_the_shape_of_another_tensor",
+        # ``cat([p, zeros_like(p)])`` and ``p * full_like(p, 2)``: both go with the channels of p.
+        groups=(5, 4),
+        text="""(float[N,3,4,4] x) => (float[N,2,4,4] y)
+        <float[5,3,1,1] w1, float[4,5,3,3] w2, float[4] b2, float[2,8,1,1] w3>
+        { p = Conv(x, w1)  s = Shape(p)  z = ConstantOfShape(s)  e = Exp(z)  m = Mul(p, e)
+          q = Conv<pads=[1,1,1,1]>(m, w2, b2)  t = Shape(q)  f = ConstantOfShape(t)  c = Concat<axis=1>(q, f)
+          y = Conv(c, w3) }""",
+    ),
+    Graph(
         name="width_used_as_a_number_stays_that_number",
         # The scores are divided by the root of a width that is known ahead: slim or not, of six.
         groups=(6, 4),
