@@ -21,7 +21,7 @@ from sosp_core.stages.choose import Choice, choose, offer
 from sosp_core.stages.cut import cut
 from sosp_core.stages.export import Exports, export
 from sosp_core.stages.judge import Verdict, benchmark, judge, slower
-from sosp_core.stages.recover import finetune, write
+from sosp_core.stages.recover import deliver, finetune, write
 from sosp_core.stages.resume import CUT, MASK
 from sosp_core.stages.subject import Subject, convert, load
 
@@ -53,6 +53,7 @@ def prune(run: Run, source: Source) -> Outcome:
         exports = export(subject, content, progress)
     checks = Checks(conversion=conversion, surgery=slim.error, write_back=write_back)
     with run.stage("report"):
+        content = deliver(subject, content)
         report = _report(
             run, subject, choice, plan, content, verdict, timed, trained.history, checks, exports
         )
