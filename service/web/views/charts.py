@@ -45,13 +45,18 @@ class Span:
 
 
 def spans(sides: Sequence[tuple[str, float, float]]) -> list[Span]:
-    """Spans of ``(label, median, p95)`` in seconds on one scale that begins at 0."""
-    longest = max((p95 for _, _, p95 in sides), default=0.0) or 1.0
+    """Spans of ``(label, median, p95)`` in seconds on one scale that begins at 0.
+
+    A tail is cut at three times the longest median: a machine that was busy for a moment must not
+    make the medians too small to compare.
+    """
+    medians, tails = [median for _, median, _ in sides], [p95 for _, _, p95 in sides]
+    longest = min(max(tails, default=0.0), 3 * max(medians, default=0.0)) or 1.0
     return [
         Span(
             label=label,
             median=100 * median / longest,
-            p95=100 * p95 / longest,
+            p95=min(100.0, 100 * p95 / longest),
             text=units.milliseconds(median),
         )
         for label, median, p95 in sides
