@@ -172,9 +172,7 @@ class Flow:
             known[axis] = ids
         self.bound_uses.add((node.name or "", position, axis))
 
-    def read(
-        self, node: ir.Node, position: int, axis: int, against: tuple[int, int] | None = None
-    ) -> None:
+    def read(self, node: ir.Node, position: int, axis: int, against: tuple[int, int] | None = None) -> None:
         """Note that ``node`` sums over this axis of its input, if it is structured.
 
         Args:

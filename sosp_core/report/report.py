@@ -11,6 +11,8 @@ from sosp_core.bench.compare import Comparison
 from sosp_core.config import Metric
 from sosp_core.finetune.evaluate import Quality
 from sosp_core.finetune.loop import History
+from sosp_core.report.expansion import Expansion
+from sosp_core.report.training import training_facts
 from sosp_core.select.plan import LayerCut
 
 SCHEMA = "sosp.report/1"
@@ -22,7 +24,8 @@ class Checks:
 
     Attributes:
         conversion: Torch network against ONNX Runtime, on the original.
-        surgery: Slim model against the masked original, before any training.
+        surgery: Before any training, the slim model against the masked original; of a network that
+            was only widened, the wide model against the original.
         write_back: Written model in ONNX Runtime against the trained network.
     """
 
@@ -47,6 +50,7 @@ class Report:
         groups: Structures by group, before and after.
         timings: Seconds by stage.
         versions: Of the libraries that took part.
+        expansion: Of the modes that widen.
     """
 
     recipe: Mapping[str, Any]
@@ -69,6 +73,7 @@ class Report:
     timings: Mapping[str, float]
     versions: Mapping[str, str]
     machine: Mapping[str, Any]
+    expansion: Expansion | None = None
 
     def to_json(self) -> dict[str, Any]:
         """All facts, ready for JSON. Times in seconds, sizes in bytes, shares from 0 to 1."""
@@ -84,13 +89,9 @@ class Report:
             "latency": [c.to_json() for c in self.benchmark],
             "layers": [asdict(c) for c in self.layers],
             "refusals": list(self.refusals),
-            "training": {
-                "steps": self.training.steps,
-                "restarts": self.training.restarts,
-                "augmentations": list(self.training.augmentations),
-                "points": [{"step": p.step, **asdict(p.quality)} for p in self.training.points],
-            },
+            "training": training_facts(self.training),
             "checks": asdict(self.checks),
+            "expansion": self.expansion.to_json() if self.expansion else None,
             "warnings": list(self.warnings),
             "timings_s": {k: round(v, 3) for k, v in self.timings.items()},
             "versions": dict(self.versions),
@@ -109,9 +110,20 @@ class Report:
         if before.accuracy is not None and after.accuracy is not None:
             change = f"{(after.accuracy - before.accuracy) * 100:+.1f} points"
             rows.append(("Accuracy", units.percent(before.accuracy), units.percent(after.accuracy), change))
+            rows += self._rival(before.accuracy)
         rows.append(("Fidelity to the original", units.percent(1.0), units.percent(after.fidelity), ""))
         rows += [_latency_row(c) for c in self.benchmark]
         return rows
+
+    def _rival(self, before: float) -> list[tuple[str, str, str, str]]:
+        """What the same parameters are worth if all layers get their part of them."""
+        rival = self.expansion.rival() if self.expansion else None
+        if rival is None or rival.quality.accuracy is None:
+            return []
+        accuracy = rival.quality.accuracy
+        name = "Accuracy, all layers widened alike"
+        change = f"{(accuracy - before) * 100:+.1f} points"
+        return [(name, units.percent(before), units.percent(accuracy), change)]
 
     def _side(self, costs: Mapping[Metric, int], file: int, quality: Quality) -> dict[str, Any]:
         return {**{str(k): v for k, v in costs.items()}, "file_bytes": file, **asdict(quality)}

@@ -60,8 +60,6 @@ def copies_of(structures: Structures, extra: NDArray[np.int64]) -> Copies:
     return copies
 
 
-
-
 def widen(model: ir.Model, structures: Structures, copies: Copies, seed: int) -> ir.Model:
     """Copy ``model`` with ``copies[s]`` more structures like s, none of which is heard yet.
 

@@ -20,7 +20,7 @@ LAYERS = (
     "ops convert bench",
     "structures",
     "cost saliency surgery finetune",
-    "select",
+    "select bottleneck",
     "stages report",
     "modes inspection",
     "pipeline",
