@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test check serve bench proof soak clean
+.PHONY: help install demo test check browser serve bench proof soak clean
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
 
@@ -24,6 +24,9 @@ check: install ## format, lint, types
 
 test: check ## check, then every test that needs no extra hardware
 	$(BIN)/python -m pytest -m "not slow and not benchmark and not soak"
+
+browser: ## install Debian's Chromium, which the tests of the web page use where they find it (as root)
+	apt-get update -q && apt-get install -y -q --no-install-recommends chromium
 
 soak: install ## minutes of killed processes, broken connections and hostile models
 	$(BIN)/python -m pytest -m soak -s

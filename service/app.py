@@ -21,11 +21,23 @@ from service.guard import Guard
 from service.jobs.messages import BROKER_ERRORS
 from service.middleware import RequestContext
 from service.problems import Problem
-from service.routes import artifacts, datasets, docs, health, jobs, models
+from service.routes import (
+    artifacts,
+    datasets,
+    docs,
+    health,
+    inspections,
+    jobs,
+    models,
+    recipes,
+    resumable,
+    schemas,
+)
 from service.settings import Settings
+from service.web import routes as web
 
 LARGEST_JSON = 2**20
-UPLOADS = frozenset({"/v1/models", "/v1/datasets"})
+UPLOADS = frozenset({"/v1/models", "/v1/datasets", "/v1/uploads/"})
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "There is no valid key."},
     429: {"model": Problem, "description": "Too many requests, or jobs."},
@@ -41,11 +53,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logs.configure(parts.settings)
-        housekeeping = asyncio.create_task(_keep_house(parts))
+        chores = [asyncio.create_task(_keep_house(parts))]
+        if parts.callbacks.policy.origins:
+            chores.append(asyncio.create_task(_call_back(parts)))
         yield
-        housekeeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await housekeeping
+        for chore in chores:
+            chore.cancel()
+            with suppress(asyncio.CancelledError):
+                await chore
         parts.close()
 
     app = FastAPI(
@@ -61,6 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(
         Guard,
         keys=parts.keys,
+        sessions=parts.sessions,
         require_keys=parts.settings.require_keys or parts.keys.any(),
         per_minute=parts.settings.requests_per_minute,
     )
@@ -72,11 +88,31 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         metrics=parts.metrics,
     )
     handlers.install(app)
-    for router in (models.router(), datasets.router(), jobs.router, artifacts.router):
+    public = (
+        models.router(),
+        inspections.router,
+        datasets.router(),
+        resumable.router,
+        jobs.router,
+        artifacts.router,
+        recipes.router,
+    )
+    for router in public:
         app.include_router(router, dependencies=[BEARER], responses=REFUSALS)
-    for router in (health.router, docs.router):
+    for router in (health.router, docs.router, schemas.router):
         app.include_router(router)
+    web.install(app)
     return app
+
+
+async def _call_back(parts: Parts) -> None:
+    """Deliver what is due; apart from the housekeeping, which must not wait for other servers."""
+    while True:
+        try:
+            await run_in_threadpool(parts.callbacks.deliver)
+        except SQLAlchemyError as error:
+            log.warning("callbacks: %s; the next round tries again", error)
+        await asyncio.sleep(parts.settings.reap_interval_s)
 
 
 async def _keep_house(parts: Parts) -> None:

@@ -8,17 +8,20 @@ from typing import Annotated
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPBearer
 
-from service.errors import ArgumentInvalid, Unauthenticated
+from service.callbacks import Callbacks, Policy, key_of
+from service.errors import ArgumentInvalid, CallbackForbidden, CannotStart, Unauthenticated
 from service.jobs import installation, library
 from service.jobs.artifacts import Artifacts
 from service.jobs.blobs import Blobs
 from service.jobs.census import Census
 from service.jobs.database import Database
+from service.jobs.inspections import Inspections
 from service.jobs.keys import Keys
 from service.jobs.leases import Presence
 from service.jobs.library import Library
 from service.jobs.messages import Doorbell
 from service.jobs.owners import Caller
+from service.jobs.partials import Partials
 from service.jobs.quotas import Quotas
 from service.jobs.reaper import Reaper
 from service.jobs.store import Jobs
@@ -26,6 +29,7 @@ from service.jobs.tables import Dataset, Model
 from service.jobs.upkeep import Upkeep
 from service.metrics import Metrics
 from service.settings import Settings
+from service.web.session import Sessions
 
 LONGEST_KEY = 255
 
@@ -38,15 +42,19 @@ class Parts:
     db: Database
     blobs: Blobs
     artifacts: Artifacts
+    inspections: Inspections
     doorbell: Doorbell
     keys: Keys
+    sessions: Sessions
     models: Library[Model]
     datasets: Library[Dataset]
+    partials: Partials
     jobs: Jobs
     presence: Presence
     metrics: Metrics
     reaper: Reaper
     upkeep: Upkeep
+    callbacks: Callbacks
 
     def close(self) -> None:
         """Give back every connection."""
@@ -64,16 +72,21 @@ def assemble(settings: Settings) -> Parts:
     doorbell = Doorbell(settings.broker_url)
     quotas = Quotas.of(settings)
     models, datasets = library.models(db, blobs, quotas), library.datasets(db, blobs, quotas)
+    partials = Partials(db, settings.data_dir / "uploads", blobs, quotas, settings.upload_ttl_s)
     artifacts, jobs = Artifacts(settings.data_dir), Jobs(db, quotas)
+    keys = Keys(db)
     return Parts(
         settings=settings,
         db=db,
         blobs=blobs,
         artifacts=artifacts,
+        inspections=Inspections(settings.data_dir),
         doorbell=doorbell,
-        keys=Keys(db),
+        keys=keys,
+        sessions=Sessions.at(settings.data_dir, keys),
         models=models,
         datasets=datasets,
+        partials=partials,
         jobs=jobs,
         presence=Presence(db),
         metrics=Metrics(Census(db), blobs, settings.worker_ttl_s),
@@ -92,11 +105,23 @@ def assemble(settings: Settings) -> Parts:
             artifacts=artifacts,
             models=models,
             datasets=datasets,
+            partials=partials,
             jobs=jobs,
             keep_jobs_s=settings.keep_jobs_s,
             keep_uploads_s=settings.keep_uploads_s,
+            keep_checkpoints_s=settings.keep_checkpoints_s,
         ),
+        callbacks=Callbacks(db=db, policy=policy_of(settings), secret=settings.webhook_secret),
     )
+
+
+def policy_of(settings: Settings) -> Policy:
+    """Where callbacks may go; ``CannotStart`` if the settings name no such places."""
+    try:
+        key_of(settings.webhook_secret)
+        return Policy.of(settings)
+    except (ValueError, CallbackForbidden) as error:
+        raise CannotStart(reason=f"webhook_origins, webhook_networks, webhook_secret: {error}") from error
 
 
 def own_parts(request: Request) -> Parts:
@@ -114,6 +139,7 @@ def parts(request: Request) -> Parts:
         found,
         models=found.models.by(caller),
         datasets=found.datasets.by(caller),
+        partials=found.partials.by(caller),
         jobs=found.jobs.by(caller),
     )
 

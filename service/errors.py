@@ -16,12 +16,20 @@ ServiceError(SospError)
 │   ├── Forbidden               role
 │   ├── HostRefused             host
 │   ├── OriginRefused           origin
+│   ├── FormRefused
 │   ├── TooManyRequests         retry_after_s
 │   ├── QuotaExceeded           limit
-│   └── QueueFull               limit
+│   ├── QueueFull               limit
+│   ├── OffsetMismatch          expected, got
+│   ├── UploadBusy              id
+│   ├── UploadExpired           id
+│   ├── TooManyUploads          limit
+│   ├── MediaTypeUnsupported    expected
+│   └── CallbackForbidden       reason
 ├── StorageFull                 what
 ├── Unavailable                 part
 ├── CannotStart                 reason
+├── BackupUnusable              reason
 └── AttemptLost                 what ended an attempt from outside
     ├── ProcessKilled           signal, hint
     ├── ProcessExited           status
@@ -211,6 +219,16 @@ class OriginRefused(RequestError):
 
 
 @dataclass(eq=False, kw_only=True)
+class FormRefused(RequestError):
+    """The form is not of this session; load its page again."""
+
+    code: ClassVar[str] = "form_refused"
+
+    def __str__(self) -> str:
+        return "the form was made for another session or has expired; load its page again"
+
+
+@dataclass(eq=False, kw_only=True)
 class TooManyRequests(RequestError):
     """Requests come faster than this installation allows."""
 
@@ -245,6 +263,74 @@ class QueueFull(RequestError):
 
 
 @dataclass(eq=False, kw_only=True)
+class OffsetMismatch(RequestError):
+    """The piece does not begin where the upload stands; ask for Upload-Offset again."""
+
+    code: ClassVar[str] = "offset_mismatch"
+    expected: int
+    got: int
+
+    def __str__(self) -> str:
+        return f"the upload stands at {self.expected:,} bytes, the piece begins at {self.got:,}"
+
+
+@dataclass(eq=False, kw_only=True)
+class UploadBusy(RequestError):
+    """Another request appends to this upload."""
+
+    code: ClassVar[str] = "upload_busy"
+    retryable: ClassVar[bool] = True
+    id: str
+
+    def __str__(self) -> str:
+        return f"another request is appending to upload {self.id!r}"
+
+
+@dataclass(eq=False, kw_only=True)
+class UploadExpired(RequestError):
+    """The upload made no progress for too long; begin a new one."""
+
+    code: ClassVar[str] = "upload_expired"
+    id: str
+
+    def __str__(self) -> str:
+        return f"upload {self.id!r} has expired; begin a new one"
+
+
+@dataclass(eq=False, kw_only=True)
+class TooManyUploads(RequestError):
+    """The owner has as many unfinished uploads as allowed; finish or delete some."""
+
+    code: ClassVar[str] = "too_many_uploads"
+    limit: int
+
+    def __str__(self) -> str:
+        return f"{self.limit} uploads are unfinished already, which is the limit; finish or delete some"
+
+
+@dataclass(eq=False, kw_only=True)
+class MediaTypeUnsupported(RequestError):
+    """The body is not of the type that belongs here."""
+
+    code: ClassVar[str] = "media_type_unsupported"
+    expected: str
+
+    def __str__(self) -> str:
+        return f"Content-Type has to be {self.expected}"
+
+
+@dataclass(eq=False, kw_only=True)
+class CallbackForbidden(RequestError):
+    """This installation does not call there."""
+
+    code: ClassVar[str] = "callback_forbidden"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"callback_url is not allowed: {self.reason}"
+
+
+@dataclass(eq=False, kw_only=True)
 class StorageFull(ServiceError):
     """The disk has no room left for this."""
 
@@ -273,6 +359,17 @@ class CannotStart(ServiceError):
     """The server cannot run with these settings."""
 
     code: ClassVar[str] = "cannot_start"
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass(eq=False, kw_only=True)
+class BackupUnusable(ServiceError):
+    """There is nothing that could be saved or restored this way."""
+
+    code: ClassVar[str] = "backup_unusable"
     reason: str
 
     def __str__(self) -> str:

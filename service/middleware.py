@@ -37,7 +37,7 @@ class RequestContext:
     Args:
         app: What serves the request.
         max_body_bytes: Limit of a body.
-        streaming: The paths whose bodies limit their size themselves.
+        streaming: The paths whose bodies limit their size themselves; with a final slash, all below.
         patience_s: How much later than at ``SLOWEST_BYTES_PER_S`` a body may arrive.
         metrics: Where requests are counted.
     """
@@ -75,7 +75,7 @@ class RequestContext:
                     headers.setdefault(name, value)
             await send(message)
 
-        limit = None if scope["path"] in self._streaming else self._limit
+        limit = None if self._streams(scope["path"]) else self._limit
         try:
             await self._app(scope, self._limited(receive, limit), send_with_headers)
         finally:
@@ -84,6 +84,9 @@ class RequestContext:
             route = getattr(scope.get("route"), "path", "none")
             self._metrics.answered(scope["method"], route, status or 500, took)
             log.info("%s %s: %s in %.3f s", scope["method"], clean(scope["path"], 300), status or 500, took)
+
+    def _streams(self, path: str) -> bool:
+        return path in self._streaming or path[: path.rfind("/") + 1] in self._streaming
 
     def _limited(self, receive: Receive, limit: int | None) -> Receive:
         began, arrived, complete = time.monotonic(), 0, False

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 GIB = 2**30
+SHORTEST_SECRET = 24
 # ``any`` runs on whatever is free, ``cpu`` and ``gpu`` on workers that say so, and ``bench.<label>``
 # on the very hardware whose speed matters.
 QUEUE = r"any|cpu|gpu|bench\.[a-z0-9][a-z0-9-]{0,31}"
@@ -70,6 +71,24 @@ class Settings(BaseSettings):
     keep_uploads_s: float = Field(
         default=0, ge=0, description="Older uploads that no unfinished job uses are deleted; 0: never."
     )
+    webhook_origins: str = Field(
+        default="",
+        description="Where jobs may call back to, such as https://hooks.example.com; none if empty.",
+    )
+    webhook_networks: str = Field(
+        default="", description="Networks callbacks may reach although they are private, such as 10.1.0.0/16."
+    )
+    webhook_secret: str = Field(
+        default="", repr=False, description="Signs callbacks; at least 24 characters."
+    )
+    upload_ttl_s: float = Field(
+        default=86_400.0, gt=0, description="An upload in pieces without progress for this long is forgotten."
+    )
+    keep_checkpoints_s: float = Field(
+        default=7 * 86_400.0,
+        ge=0,
+        description="What a failed or cancelled job had finished is kept this long, for a retry.",
+    )
     gc_interval_s: float = Field(
         default=3600.0, gt=0, description="How often files nothing refers to are removed."
     )
@@ -95,6 +114,9 @@ class Settings(BaseSettings):
     job_log_bytes: int = Field(default=4 * 2**20, ge=1024, description="Largest log kept of an attempt.")
     job_network: bool = Field(
         default=False, description="A job's process may use the network; without it only loopback, on Linux."
+    )
+    checkpoint_every_s: float = Field(
+        default=30.0, ge=0, description="How often training is saved, so that a retry goes on from there."
     )
     retry_pause_s: float = Field(
         default=10.0, ge=0, description="Pause before the second attempt; doubled for each further one."
@@ -130,6 +152,14 @@ class Settings(BaseSettings):
     def _lease_outlives_heartbeats(self) -> Self:
         if self.heartbeat_s * 2 > self.lease_s:
             raise ValueError("lease_s must be at least twice heartbeat_s")
+        return self
+
+    @model_validator(mode="after")
+    def _callbacks_are_signed(self) -> Self:
+        if self.webhook_origins.strip() and len(self.webhook_secret) < SHORTEST_SECRET:
+            raise ValueError(
+                f"webhook_origins takes a webhook_secret of {SHORTEST_SECRET} characters or more"
+            )
         return self
 
     def environment(self) -> dict[str, str]:

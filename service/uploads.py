@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 
 from service.errors import (
     ArgumentInvalid,
@@ -40,15 +41,13 @@ async def staged(
     The file is gone when the block ends unless it was kept. Nothing is read from a request whose
     headers already rule it out.
     """
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding.strip().lower() != "identity":
-        raise EncodingUnsupported(encoding=clean(encoding, 100))
+    require_identity(request)
     expected = announced_sha256(request)
     room = await run_in_threadpool(library.room)
     await run_in_threadpool(_require_room, request, library, limit, room)
     with library.blobs.writer(min(limit, room)) as writer:
         try:
-            async for batch in _batches(request):
+            async for batch in batches(request):
                 await run_in_threadpool(writer.write, batch)
         except UploadTooLarge as error:
             raise _refusal(library, limit, room) from error
@@ -76,9 +75,20 @@ def announced_sha256(request: Request) -> str | None:
 
 def file_name(request: Request, default: str) -> str:
     """What the client calls the file; kept as a label, never used as a path."""
-    offered = request.query_params.get("name") or request.headers.get("x-filename") or ""
+    return label(request.query_params.get("name") or request.headers.get("x-filename") or "", default)
+
+
+def label(offered: str, default: str) -> str:
+    """A client's name for a file, without any directory."""
     last = clean(offered).replace("\\", "/").rstrip("/").rpartition("/")[2].strip()
     return clean(last or default, LONGEST_NAME)
+
+
+def require_identity(request: Request) -> None:
+    """Raise ``EncodingUnsupported`` if the body is compressed in transfer."""
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() != "identity":
+        raise EncodingUnsupported(encoding=clean(encoding, 100))
 
 
 def _require_room(request: Request, library: Library[Any], limit: int, room: int) -> None:
@@ -96,13 +106,18 @@ def _refusal(library: Library[Any], limit: int, room: int) -> SospError:
     return UploadTooLarge(limit=limit)
 
 
-async def _batches(request: Request) -> AsyncIterator[bytes]:
+async def batches(request: Request) -> AsyncIterator[bytes]:
+    """The body in parts worth a hop to a thread; an error of the connection comes after what arrived."""
     parts: list[bytes] = []
     held = 0
-    async for part in request.stream():
-        parts.append(part)
-        held += len(part)
-        if held >= BATCH:
-            yield b"".join(parts)
-            parts, held = [], 0
+    try:
+        async for part in request.stream():
+            parts.append(part)
+            held += len(part)
+            if held >= BATCH:
+                yield b"".join(parts)
+                parts, held = [], 0
+    except (ClientDisconnect, HTTPException):
+        yield b"".join(parts)
+        raise
     yield b"".join(parts)

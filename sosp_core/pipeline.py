@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from sosp_core.checkpoints import Checkpoints, NoCheckpoints
 from sosp_core.config import Mode, Recipe
 from sosp_core.errors import OutOfMemory
 from sosp_core.machine import pick_device
@@ -27,6 +28,7 @@ STAGES: tuple[str, ...] = (
     "write",
     "evaluate",
     "benchmark",
+    "export",
     "report",
 )
 
@@ -46,6 +48,7 @@ def compress(
     evaluation: Path | None = None,
     progress: Progress = NullProgress(),  # noqa: B008 (stateless)
     device: str | None = None,
+    checkpoints: Checkpoints = NoCheckpoints(),  # noqa: B008 (stateless)
 ) -> Outcome:
     """Compress an ONNX model.
 
@@ -57,6 +60,8 @@ def compress(
         evaluation: Data to judge by; held-out calibration samples otherwise.
         progress: Told of every stage, asked whether to stop.
         device: ``cpu``, ``cuda`` or ``cuda:N``; None takes a GPU if there is one.
+        checkpoints: Where finished stages are kept: the same call after a crash goes on from there,
+            and ends with the same file.
 
     Raises:
         InputError: Model, data or recipe cannot be used.
@@ -66,7 +71,7 @@ def compress(
         Cancelled: ``progress`` asked to stop.
     """
     target = pick_device(device)
-    run = Run(recipe=recipe, out=out_dir, progress=progress, device=target)
+    run = Run(recipe=recipe, out=out_dir, progress=progress, device=target, checkpoints=checkpoints)
     source = Source(model=model, data=data, evaluation=evaluation)
     try:
         return MODES[recipe.mode](run, source)

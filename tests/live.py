@@ -117,7 +117,8 @@ class Stack:
         return str(self.http.base_url)
 
     def environment(self) -> dict[str, str]:
-        path = {"PYTHONPATH": str(STANDIN)} if self.scripted else {}
+        places = [str(STANDIN), *filter(None, [os.environ.get("PYTHONPATH")])]
+        path = {"PYTHONPATH": os.pathsep.join(places)} if self.scripted else {}
         return {**os.environ, **self.settings.environment(), **path}
 
     def start_api(self) -> None:

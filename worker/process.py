@@ -25,6 +25,7 @@ from service.errors import (
 from service.jobs.artifacts import LOG
 from service.jobs.blobs import Blobs
 from service.jobs.leases import Claim
+from sosp_core.checkpoints import CheckpointFolder
 from sosp_core.errors import OutOfMemory
 from worker import memory
 from worker.confine import Limits
@@ -49,7 +50,14 @@ class Child:
     """A running ``worker.child``; leaving the ``with`` block ends its whole process group."""
 
     def __init__(
-        self, work: Path, inputs: dict[str, Path], claim: Claim, limits: Limits, *, log_bytes: int
+        self,
+        work: Path,
+        inputs: dict[str, Path],
+        recipe: dict[str, Any] | None,
+        limits: Limits,
+        kept: CheckpointFolder,
+        *,
+        log_bytes: int,
     ) -> None:
         self._pipe, theirs = os.pipe()
         self._log, self._log_bytes, self._limits = work / LOG, log_bytes, limits
@@ -59,10 +67,12 @@ class Child:
             parent=os.getpid(),
             pipe=theirs,
             model=str(inputs["model"]),
-            data=str(inputs["data"]),
+            data=str(inputs.get("data", "")),
             evaluation=str(inputs["evaluation"]) if "evaluation" in inputs else None,
-            recipe=claim.recipe,
+            recipe=recipe,
             out=str(work / "out"),
+            checkpoints=str(kept.folder),
+            checkpoint_every_s=kept.every_s,
             limits=asdict(limits),
         )
         order.save(work / "order.json")

@@ -18,6 +18,7 @@ from service.jobs.census import Census
 from service.jobs.failure import place, tell
 from service.jobs.leases import Claim, Leases, Report
 from service.settings import Settings
+from sosp_core.checkpoints import CheckpointFolder
 from sosp_core.errors import SospError
 from worker.confine import Limits
 from worker.process import Child, lay_out
@@ -112,13 +113,15 @@ class Supervisor:
     def _record(self, claim: Claim, ending: Ending, error: dict[str, Any]) -> None:
         match ending:
             case Done(metrics, published):
-                if not self.leases.succeed(claim, published, metrics):
+                if self.leases.succeed(claim, published, metrics):
+                    self.artifacts.drop_checkpoints(claim.job_id)
+                else:
                     self.artifacts.withdraw(claim.job_id, claim.fence)
             case Failed():
                 if error["retryable"] and claim.attempt < self.settings.max_attempts:
                     self.leases.retry(claim, error, pause_s=self._pause_s(claim))
-                else:
-                    self.leases.fail(claim, error)
+                elif self.leases.fail(claim, error) and not error["retryable"]:
+                    self.artifacts.drop_checkpoints(claim.job_id)
             case Cancelled():
                 self.leases.cancel(claim)
             case Stopped():
@@ -149,14 +152,11 @@ class Attempt:
         try:
             work = self.owner.artifacts.begin(self.claim.job_id, self.claim.fence)
             inputs = lay_out(work, self.claim, self.owner.blobs)
-            settings = self.owner.settings
-            limits = Limits(
-                memory_bytes=settings.job_memory_bytes,
-                cpu_s=settings.job_cpu_s,
-                file_bytes=settings.job_file_bytes,
-                network=settings.job_network,
-            )
-            with Child(work, inputs, self.claim, limits, log_bytes=settings.job_log_bytes) as child:
+            settings, recipe = self.owner.settings, self.claim.recipe
+            place = self.owner.artifacts.checkpoints(self.claim.job_id, self.claim.ancestors)
+            kept = CheckpointFolder(place, settings.checkpoint_every_s)
+            limits = Limits.of(settings)
+            with Child(work, inputs, recipe, limits, kept, log_bytes=settings.job_log_bytes) as child:
                 return self._watch(child)
         except SospError as error:
             return Failed(tell(error))
@@ -169,12 +169,12 @@ class Attempt:
             self._pass_on()
             if self.pulse.lost.is_set():
                 return Lost()
-            if self.owner.stopping():
+            if self.owner.stopping() and self._ask_to_stop(child):
                 return Stopped()
             if time.monotonic() > deadline:
                 limit = TimeLimitExceeded(limit_s=self.owner.settings.job_time_limit_s)
                 return Failed(tell(limit))
-            if self.pulse.cancelled.is_set() and self._cancel(child):
+            if self.pulse.cancelled.is_set() and self._ask_to_stop(child):
                 return Cancelled()
         return self._conclude(child)
 
@@ -190,13 +190,15 @@ class Attempt:
                 return Done(metrics, self.owner.artifacts.publish(self.claim.job_id, self.claim.fence))
             case _ if self.pulse.cancelled.is_set():
                 return Cancelled()
+            case _ if self._asked_at is not None:
+                return Stopped()
             case {"error": dict(told)}:
                 return Failed(told)
             case _:
                 return Failed(tell(child.reason()))
 
-    def _cancel(self, child: Child) -> bool:
-        """Ask the child to stop; True once it has had its time."""
+    def _ask_to_stop(self, child: Child) -> bool:
+        """Ask the child to save what it has and stop; True once it has had its time."""
         if self._asked_at is None:
             self._asked_at = time.monotonic()
             child.ask_to_stop()

@@ -24,11 +24,18 @@ def print_json(document: Any) -> None:
     typer.echo(json.dumps(document, indent=2))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; texts are shown as they are, never as markup."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, prose: bool = False) -> None:
+    """Print a table; texts are shown as they are, never as markup.
+
+    Args:
+        columns: The heads.
+        rows: As many cells each.
+        prose: The cells hold sentences: set flush left, with room between the rows.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 1, 0) if prose else (0, 1))
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        flush = "left" if prose or index == 0 else "right"
+        table.add_column(column, justify=flush, overflow="fold", no_wrap=prose and index == 0)  # type: ignore[arg-type]
     for row in rows:
         table.add_row(*map(escape, row))
     Console(highlight=False, emoji=False).print(table)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,18 @@ from service.errors import ResultIncomplete
 from service.jobs.blobs import full_disk, sync_directory
 
 LOG = "log.txt"
+CHECKPOINTS = "checkpoints"
 MEDIA_TYPES = {
     "model.onnx": "application/octet-stream",
     "report.json": "application/json",
     "report.html": "text/html; charset=utf-8",
     "plan.json": "application/json",
+    "MODEL_CARD.md": "text/markdown; charset=utf-8",
+    "model.int8.onnx": "application/octet-stream",
+    "model.fp16.onnx": "application/octet-stream",
 }
+#: Made only if the recipe asks for them, and then only if they can be.
+OPTIONAL = frozenset({"model.int8.onnx", "model.fp16.onnx"})
 
 
 @dataclass(frozen=True)
@@ -38,12 +46,34 @@ class Artifacts:
     """``jobs/<id>/<fence>/`` under ``root``; an unpublished attempt's ends in ``.work``.
 
     Each attempt has a directory of its own, so an attempt that lost its lease cannot touch the
-    files of the one that replaced it.
+    files of the one that replaced it. ``checkpoints/`` is common to all of them.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root / "jobs"
         self._root.mkdir(parents=True, exist_ok=True)
+
+    def checkpoints(self, job_id: str, ancestors: Sequence[str] = ()) -> Path:
+        """Where the attempts at a job keep what they have finished; the folder may not be there yet.
+
+        A retry takes over what the nearest of its ``ancestors`` left that left anything.
+        """
+        place = self._checkpoints(job_id)
+        for ancestor in ancestors:
+            if place.exists():
+                break
+            with suppress(FileNotFoundError):  # it left nothing, or another retry was first
+                place.parent.mkdir(parents=True, exist_ok=True)
+                self._checkpoints(ancestor).replace(place)
+        return place
+
+    def checkpointed(self, job_id: str) -> int:
+        """Bytes of a job's checkpoints."""
+        return sum(path.lstat().st_size for path in self._checkpoints(job_id).glob("*"))
+
+    def drop_checkpoints(self, job_id: str) -> None:
+        """Remove a job's checkpoints."""
+        shutil.rmtree(self._checkpoints(job_id), ignore_errors=True)
 
     def begin(self, job_id: str, fence: int) -> Path:
         """A fresh working directory for one attempt, with ``out/`` for what it will publish."""
@@ -56,12 +86,13 @@ class Artifacts:
         """Make the attempt's files final and list them.
 
         Raises:
-            ResultIncomplete: A file is missing.
+            ResultIncomplete: A file that is not optional is missing.
             StorageFull: The disk is full.
         """
         out, place = self._work(job_id, fence) / "out", self._place(job_id, fence)
         with full_disk("the job's files"):
-            artifacts = [_describe(out / name) for name in MEDIA_TYPES]
+            made = [name for name in MEDIA_TYPES if name not in OPTIONAL or (out / name).is_file()]
+            artifacts = [_describe(out / name) for name in made]
             sync_directory(out)
             out.replace(place)
             sync_directory(place.parent)
@@ -102,6 +133,9 @@ class Artifacts:
     def remove(self, job_id: str) -> None:
         """Remove every file of a job."""
         shutil.rmtree(self._root / job_id, ignore_errors=True)
+
+    def _checkpoints(self, job_id: str) -> Path:
+        return self._root / job_id / CHECKPOINTS
 
     def _work(self, job_id: str, fence: int) -> Path:
         return self._root / job_id / f"{fence}.work"

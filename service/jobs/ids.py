@@ -12,7 +12,7 @@ import time
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 LENGTH = 26
 
-JOB, MODEL, DATASET = "job", "mdl", "dat"
+JOB, MODEL, DATASET, UPLOAD = "job", "mdl", "dat", "upl"
 
 
 def new(prefix: str) -> str:

@@ -6,7 +6,7 @@ it; a worker that lost its lease meets no row and learns so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +20,16 @@ from service.jobs.records import change, end_attempt, move, rows_changed
 from service.jobs.states import ANY, JobState
 from service.jobs.tables import Dataset, Job, JobAttempt, Model, Worker, clock
 
+MOST_ANCESTORS = 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A job that is ours for as long as the lease is renewed."""
+    """A job that is ours for as long as the lease is renewed.
+
+    Attributes:
+        ancestors: The jobs it is a retry of, the nearest first.
+    """
 
     job_id: str
     fence: int
@@ -32,6 +38,7 @@ class Claim:
     model: Model
     dataset: Dataset
     evaluation: Dataset | None
+    ancestors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,4 +198,14 @@ def _claim(session: Session, job: Job) -> Claim:
         model=session.get_one(Model, job.model_id),
         dataset=session.get_one(Dataset, job.dataset_id),
         evaluation=None if job.evaluation_id is None else session.get_one(Dataset, job.evaluation_id),
+        ancestors=tuple(_ancestors(session, job)),
     )
+
+
+def _ancestors(session: Session, job: Job) -> Iterator[str]:
+    older = job.retry_of
+    for _ in range(MOST_ANCESTORS):
+        if older is None:
+            return
+        yield older
+        older = session.scalar(select(Job.retry_of).where(Job.id == older))

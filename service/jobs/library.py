@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -42,17 +42,32 @@ class Library(Generic[Row]):
         with self.db.read() as session:
             return self.quotas.room(session, self.caller.owner)
 
-    def add(self, staged: Staged, *, name: str, format: str) -> Row:
-        """Keep a staged file under a new id; bytes that are here already are stored once."""
-        owner = self.caller.owner
+    def add(
+        self,
+        staged: Staged,
+        *,
+        name: str,
+        format: str,
+        also: Callable[[Session, str], None] = lambda session, id: None,
+    ) -> Row:
+        """Keep a staged file under a new id; bytes that are here already are stored once.
+
+        Args:
+            staged: The file.
+            name: What the client calls it.
+            format: What it was found to be.
+            also: What to do in the same transaction, given the new id, before room is looked for.
+        """
+        owner, id = self.caller.owner, ids.new(self.prefix)
         with self.db.write() as session:
             # The lock is held while the file moves into place, so that a ``remove`` of the same
             # bytes happens before or after, never between file and row.
             self.db.lock(session, lock_of(owner), lock_on(staged.sha256))
+            also(session, id)
             self.quotas.require_room(session, owner, staged.size)
             self.blobs.keep(staged)
             row = self.table(
-                id=ids.new(self.prefix),
+                id=id,
                 owner=owner,
                 name=name,
                 format=format,

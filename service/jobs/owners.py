@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, true
 
-from service.jobs.tables import LOCAL, Dataset, Job, Model
+from service.jobs.tables import LOCAL, Dataset, Job, Model, PartialUpload
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,9 @@ class Caller:
     owner: str
     everything: bool = False
 
-    def sees(self, table: type[Model] | type[Dataset] | type[Job]) -> ColumnElement[bool]:
+    def sees(
+        self, table: type[Model] | type[Dataset] | type[Job] | type[PartialUpload]
+    ) -> ColumnElement[bool]:
         """The condition that a row of ``table`` exists for this caller."""
         return true() if self.everything else table.owner == self.owner
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from service.errors import QueueFull, QuotaExceeded
 from service.jobs.states import JobState
-from service.jobs.tables import Dataset, Job, Model
+from service.jobs.tables import Dataset, Job, Model, PartialUpload
 from service.settings import Settings
 
 
@@ -59,11 +59,16 @@ def lock_of(owner: str) -> str:
 
 
 def stored(session: Session, owner: str) -> int:
-    """Bytes of uploads and results; equal files count each time, or their equality would show."""
+    """Bytes of uploads and results; equal files count each time, or their equality would show.
+
+    Uploads that are not complete count with the size they were declared to have.
+    """
     sums = [
         select(func.coalesce(func.sum(column), 0)).where(table.owner == owner)
         for table, column in ((Model, Model.size), (Dataset, Dataset.size), (Job, Job.artifact_bytes))
     ]
+    begun = select(func.coalesce(func.sum(PartialUpload.size), 0))
+    sums.append(begun.where(PartialUpload.owner == owner, PartialUpload.result_id.is_(None)))
     return sum(int(session.scalar(query) or 0) for query in sums)
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, CursorResult, select, update
 from sqlalchemy.orm import Session
 
 from service.jobs.states import TERMINAL, JobState, sources
-from service.jobs.tables import Job, JobAttempt, JobEvent, clock
+from service.jobs.tables import Delivery, Job, JobAttempt, JobEvent, clock
 
 TOLD = ("state", "stage", "progress", "overall", "eta_s", "message", "metrics", "error", "attempt")
 
@@ -34,7 +34,10 @@ def move(
         values |= {"finished_at": clock(), "eta_s": None}
     if to is not JobState.RUNNING:
         values |= {"lease_until": None}
-    return change(session, job_id, Job.state.in_(sources(to)), *guards, kind="state", state=to, **values)
+    job = change(session, job_id, Job.state.in_(sources(to)), *guards, kind="state", state=to, **values)
+    if job is not None and job.callback_url is not None and to in TERMINAL:
+        session.add(Delivery(job_id=job.id, due_at=job.updated_at))
+    return job
 
 
 def announce(session: Session, job: Job, kind: str) -> None:

@@ -72,6 +72,7 @@ class Jobs:
             recipe=old.recipe,
             queue=old.queue,
             retry_of=old.id,
+            callback_url=old.callback_url,
         )
         return self.submit(order, key)
 

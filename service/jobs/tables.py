@@ -85,6 +85,24 @@ class Dataset(Upload, Base):
     __tablename__ = "dataset"
 
 
+class PartialUpload(Base):
+    """A file that arrives in pieces; ``offset`` bytes of it are safely here."""
+
+    __tablename__ = "partial_upload"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(40), index=True, default=LOCAL)
+    kind: Mapped[str] = mapped_column(String(16))  # "model" or "dataset"
+    name: Mapped[str] = mapped_column(String(255))
+    size: Mapped[int] = mapped_column(BigInteger)
+    offset: Mapped[int] = mapped_column(BigInteger, default=0)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    # The model or dataset it became.
+    result_id: Mapped[str | None] = mapped_column(String(40), default=None)
+    created_at: Mapped[float] = mapped_column(Float(53))
+    updated_at: Mapped[float] = mapped_column(Float(53), index=True)
+
+
 class Job(Base):
     """One compression.
 
@@ -106,6 +124,7 @@ class Job(Base):
     recipe: Mapped[dict[str, Any]]
     queue: Mapped[str] = mapped_column(String(48), default=ANY)
     retry_of: Mapped[str | None] = mapped_column(String(40), default=None)
+    callback_url: Mapped[str | None] = mapped_column(String(2000), default=None)
 
     stage: Mapped[str | None] = mapped_column(String(64), default=None)
     progress: Mapped[float] = mapped_column(Float(53), default=0.0)
@@ -155,6 +174,19 @@ class JobAttempt(Base):
     ended_at: Mapped[float | None] = mapped_column(Float(53), default=None)
     outcome: Mapped[str | None] = mapped_column(String(16), default=None)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+
+
+class Delivery(Base):
+    """What a job's callback is still to be told, or was."""
+
+    __tablename__ = "delivery"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    # None once it was delivered, or given up.
+    due_at: Mapped[float | None] = mapped_column(Float(53), index=True)
+    tries: Mapped[int] = mapped_column(default=0)
+    delivered_at: Mapped[float | None] = mapped_column(Float(53), default=None)
+    outcome: Mapped[str] = mapped_column(String(255), default="")
 
 
 class IdempotencyKey(Base):

@@ -20,6 +20,7 @@ from service.jobs.blobs import Blobs
 from service.jobs.database import Database
 from service.jobs.installation import require_tied
 from service.jobs.library import Library, is_referenced, lock_on
+from service.jobs.partials import Partials
 from service.jobs.states import TERMINAL, JobState
 from service.jobs.store import Jobs
 from service.jobs.tables import Dataset, Job, Model, clock
@@ -49,9 +50,11 @@ class Upkeep:
     artifacts: Artifacts
     models: Library[Model]
     datasets: Library[Dataset]
+    partials: Partials
     jobs: Jobs
     keep_jobs_s: float
     keep_uploads_s: float
+    keep_checkpoints_s: float
 
     def sweep(self, grace_s: float = GRACE_S) -> Swept:
         """Remove what is too old, then what nothing refers to and is older than ``grace_s``.
@@ -71,6 +74,7 @@ class Upkeep:
                 with suppress(NotFound, InUse):
                     library.remove(id)
                     swept.uploads += 1
+        swept.uploads += self.partials.collect(grace_s)
         self._sweep_attempts(swept, time.time() - grace_s)
         self._sweep_blobs(swept, time.time() - grace_s)
         self.blobs.remove_stale()
@@ -103,6 +107,7 @@ class Upkeep:
                 self.artifacts.remove(place.name)
                 swept.attempts += 1
                 continue
+            self._sweep_checkpoints(swept, job)
             for fence in sorted(self.artifacts.fences(job.id)):
                 if fence == job.fence and job.state is JobState.RUNNING:
                     continue
@@ -114,6 +119,15 @@ class Upkeep:
                     self.artifacts.tidy(job.id, fence)
                     if not published:
                         self.artifacts.withdraw(job.id, fence)
+
+    def _sweep_checkpoints(self, swept: Swept, job: Job) -> None:
+        """Those of a job that has ended: at once if a retry is not possible, else after a while."""
+        if job.state not in TERMINAL or job.finished_at is None:
+            return
+        kept = job.state is not JobState.SUCCEEDED and time.time() < job.finished_at + self.keep_checkpoints_s
+        if not kept:
+            swept.bytes += self.artifacts.checkpointed(job.id)
+            self.artifacts.drop_checkpoints(job.id)
 
     def _sweep_blobs(self, swept: Swept, before: float) -> None:
         with self.db.read() as session:

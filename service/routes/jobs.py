@@ -30,7 +30,10 @@ def _headers(job: Job) -> dict[str, str]:
 @router.post("", status_code=202)
 def submit(request: JobRequest, response: Response, key: KeyDep, parts: PartsDep) -> JobView:
     """Queue a compression; returns at once."""
-    return _accepted(parts, response, *parts.jobs.submit(request.to_order(), key))
+    order = request.to_order()
+    if order.callback_url is not None:
+        parts.callbacks.policy.require(order.callback_url)
+    return _accepted(parts, response, *parts.jobs.submit(order, key))
 
 
 @router.post("/{job_id}/retry", status_code=202)

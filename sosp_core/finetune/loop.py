@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from math import ceil, cos, isfinite, pi
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sosp_core.checkpoints import Kept
 from sosp_core.config import MIXTURES, FinetuneConfig, Optimizer, Precision
 from sosp_core.convert.network import Network
 from sosp_core.data.dataset import Dataset
 from sosp_core.data.task import Task
 from sosp_core.errors import Cancelled, TrainingDiverged
 from sosp_core.finetune.augment import augment, choose
-from sosp_core.finetune.evaluate import Quality, evaluate
+from sosp_core.finetune.average import follow, snapshot
+from sosp_core.finetune.evaluate import evaluate
 from sosp_core.finetune.features import Feature, feature_loss
+from sosp_core.finetune.history import History, Point
 from sosp_core.finetune.mix import Mixture, mix
+from sosp_core.finetune.state import Course, Journal
 from sosp_core.progress import Progress
 
 STAGE = "finetune"
@@ -29,36 +34,9 @@ WARM_UP = 0.1  # share of the steps until the learning rate peaks
 CLIP = 5.0  # gradient norm; without it folded networks diverge within the first epoch
 SMALLEST_NORM_BATCH = 8  # below this, batch statistics are noise: BatchNorm stays as it is
 RECALIBRATION_BATCHES = 50  # at momentum 0.1, 99.5 % of the old statistics are then gone
+#: What a run of its own length shows the network: so many samples, within so many passes.
+VIEWS_SEEN, FEWEST_EPOCHS, MOST_EPOCHS = 160_000, 1.0, 45.0
 RESTARTS = 3  # times a diverged run may go on from its best weights at a quarter of the rate
-
-
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """One evaluation on the held-out samples."""
-
-    step: int
-    quality: Quality
-
-
-@dataclass(kw_only=True)
-class History:
-    """What fine-tuning did.
-
-    Attributes:
-        steps: Optimiser steps taken.
-        best: The evaluation whose weights were kept.
-        points: Every evaluation, the first before any step.
-        restarts: Times the loss was not finite and the rate was cut.
-        augmentations: What was applied.
-        seconds: Wall time.
-    """
-
-    steps: int = 0
-    best: Point | None = None
-    points: list[Point] = field(default_factory=list)
-    restarts: int = 0
-    augmentations: tuple[str, ...] = ()
-    seconds: float = 0.0
 
 
 class Trainer:
@@ -78,6 +56,7 @@ class Trainer:
         fixed_batch: int | None = None,
         features: Sequence[Feature] = (),
         last: bool = False,
+        kept: Kept = Kept(),  # noqa: B008 (immutable)
     ) -> None:
         self._last = last
         self._features = tuple(features) if config.features > 0 else ()
@@ -89,14 +68,14 @@ class Trainer:
         self._micro = fixed_batch or min(config.batch_size, max(1, len(self._train)))
         self._batch = max(self._micro, config.batch_size // self._micro * self._micro)
         self._generator = torch.Generator().manual_seed(seed)
+        self._journal = Journal(kept, self._student, self._generator)
         first = next(iter(data.inputs.values()))
         mixable = len(data.inputs) == 1 and first.dtype.kind == "f"
         self._augmentations = choose(config.augmentations(), first.shape, mixable=mixable)
         self._has_norm = any(type(m).__name__.startswith("BatchNorm") for m in student.modules())
         self._adapts = self._has_norm and self._micro >= SMALLEST_NORM_BATCH
         self._per_epoch = max(1, len(self._train) // self._batch)
-        total = ceil(config.epochs * self._per_epoch) if config.steps is None else config.steps
-        self._total = total if len(self._train) >= self._micro else 0
+        self._total = self._steps() if len(self._train) >= self._micro else 0
 
     def run(self) -> History:
         """Train.
@@ -105,46 +84,66 @@ class Trainer:
             Cancelled: The user asked to stop.
             TrainingDiverged: The loss was not finite, again and again.
         """
-        started = time.monotonic()
-        history = History(augmentations=tuple(sorted(self._augmentations)))
         if self._total == 0:
-            return history
-        best = self._judge(history, 0)
-        state = self._snapshot()
-        if self._adapts:
-            self._recalibrate()
-            point = self._judge(history, 0)
-            if self._better(point, best):
-                best, state = point, self._snapshot()
-            else:
-                self._student.load_state_dict(state)
-        rate, since = 1.0, 0
+            return self._history()
         optimizer = self._optimizer()
-        order: list[Dataset] = []
-        while history.steps < self._total and since < self._config.patience:
+        course = self._journal.resume(optimizer) or self._begin()
+        history = course.history
+        started = time.monotonic() - history.seconds
+        while history.steps < self._total and course.since < self._config.patience:
             if self._progress.cancelled():
+                self._journal.save(course, optimizer)
                 raise Cancelled(stage=STAGE)
-            order = order or self._epoch()
-            self._set_rate(optimizer, history.steps, rate)
-            loss = self._step(optimizer, order.pop())
+            course.order = course.order or self._epoch()
+            self._set_rate(optimizer, history.steps, course.rate)
+            loss = self._step(optimizer, self._train.take(course.order.pop()))
             history.steps += 1
             if not isfinite(loss):
                 history.restarts += 1
                 if history.restarts > RESTARTS:
                     raise TrainingDiverged(step=history.steps)
-                self._student.load_state_dict(state)
-                optimizer, rate = self._optimizer(), rate / 4
+                self._student.load_state_dict(course.weights)
+                course.mean = snapshot(self._student)
+                optimizer, course.rate = self._optimizer(), course.rate / 4
                 continue
+            follow(course.mean, self._student, self._config.ema, history.steps)
             self._report(history, loss, started)
             if history.steps % self._per_epoch == 0 or history.steps == self._total:
-                point = self._judge(history, history.steps)
-                since += 1
-                if self._better(point, best):
-                    best, state, since = point, self._snapshot(), 0
-        self._student.load_state_dict(state)
+                self._compare(course, history.steps)
+            history.seconds = time.monotonic() - started
+            self._journal.save_if_due(course, optimizer)
+        self._journal.save(course, optimizer)
+        self._student.load_state_dict(course.weights)
         self._student.eval()
-        history.best, history.seconds = best, time.monotonic() - started
+        history.best = course.best
         return history
+
+    def _history(self) -> History:
+        return History(augmentations=tuple(sorted(self._augmentations)))
+
+    def _begin(self) -> Course:
+        """A new run: the weights as they are, or with statistics of this data if that is better."""
+        history = self._history()
+        state = snapshot(self._student)
+        course = Course(history=history, best=self._judge(history, 0), weights=state, mean=state)
+        if self._adapts:
+            self._recalibrate()
+            course.mean = snapshot(self._student)
+            self._compare(course, 0)
+            course.since = 0
+            self._student.load_state_dict(course.weights)
+        course.mean = snapshot(self._student)
+        return course
+
+    def _compare(self, course: Course, step: int) -> None:
+        """Judge the mean of the weights, and remember it if it is the best so far."""
+        present = snapshot(self._student)
+        self._student.load_state_dict(course.mean)
+        point = self._judge(course.history, step)
+        course.since += 1
+        if self._better(point, course.best):
+            course.best, course.weights, course.since = point, snapshot(self._student), 0
+        self._student.load_state_dict(present)
 
     @torch.no_grad()
     def _recalibrate(self) -> None:
@@ -158,8 +157,6 @@ class Trainer:
         return self._last or point.quality.objective(share) < best.quality.objective(share)
 
     def _judge(self, history: History, step: int) -> Point:
-        if step and self._adapts and self._augmentations & MIXTURES:
-            self._recalibrate()  # statistics of mixtures are not those of images
         self._student.eval()
         quality = evaluate(
             lambda d: self._student(*self._tensors(d)),
@@ -171,9 +168,6 @@ class Trainer:
         point = Point(step=step, quality=quality)
         history.points.append(point)
         return point
-
-    def _snapshot(self) -> dict[str, Tensor]:
-        return {name: t.detach().clone() for name, t in self._student.state_dict().items()}
 
     def _optimizer(self) -> torch.optim.Optimizer:
         parameters = [p for p in self._student.parameters() if p.requires_grad]
@@ -187,12 +181,21 @@ class Trainer:
             return torch.optim.AdamW(groups, lr=lr)
         return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
 
+    def _steps(self) -> int:
+        config = self._config
+        if config.steps is not None:
+            return config.steps
+        if config.epochs is not None:
+            return ceil(config.epochs * self._per_epoch)
+        epochs = min(max(VIEWS_SEEN / (self._per_epoch * self._batch), FEWEST_EPOCHS), MOST_EPOCHS)
+        return ceil(epochs * self._per_epoch)
+
     def _peak_rate(self) -> float:
         if self._config.lr is not None:
             return self._config.lr
         if self._config.optimizer is Optimizer.ADAMW:
             return 1e-3
-        return 0.05 if self._has_norm else 0.005
+        return 0.03 if self._has_norm else 0.003
 
     def _set_rate(self, optimizer: torch.optim.Optimizer, step: int, scale: float) -> None:
         """Linear warm-up, then half a cosine down to zero."""
@@ -201,10 +204,10 @@ class Trainer:
         for group in optimizer.param_groups:
             group["lr"] = self._peak_rate() * scale * max(shape, 1e-3)
 
-    def _epoch(self) -> list[Dataset]:
+    def _epoch(self) -> list[NDArray[np.int64]]:
         order = torch.randperm(len(self._train), generator=self._generator).numpy()
         size = min(self._batch, len(order))
-        return [self._train.take(order[i : i + size]) for i in range(0, len(order) - size + 1, size)]
+        return [order[i : i + size] for i in range(0, len(order) - size + 1, size)]
 
     def _step(self, optimizer: torch.optim.Optimizer, batch: Dataset) -> float:
         self._student.train(self._micro >= SMALLEST_NORM_BATCH)

@@ -8,13 +8,14 @@ from dataclasses import asdict
 
 from sosp_core.bench.compare import Comparison
 from sosp_core.config import Metric
-from sosp_core.finetune.loop import History
+from sosp_core.finetune.history import History
 from sosp_core.machine import describe_machine, library_versions
 from sosp_core.modes.run import Run
 from sosp_core.ops.flow import Refusal
 from sosp_core.report.expansion import Expansion
 from sosp_core.report.report import Checks, Report
 from sosp_core.select.plan import LayerCut
+from sosp_core.stages.export import Exports
 from sosp_core.stages.judge import Verdict
 from sosp_core.stages.subject import Subject
 
@@ -30,6 +31,7 @@ def assemble(
     content: bytes,
     verdict: Verdict,
     timed: tuple[Comparison, ...],
+    exports: Exports,
     history: History,
     checks: Checks,
     warnings: Sequence[str] = (),
@@ -49,11 +51,12 @@ def assemble(
         quality_pruned=verdict.pruned,
         quality_after=verdict.after,
         benchmark=timed,
+        exports=tuple(exports.results),
         layers=layers,
         refusals=tuple(str(r) for r in refusals),
         training=history,
         checks=checks,
-        warnings=(*subject.warnings(), *warnings),
+        warnings=(*subject.warnings(), *warnings, *exports.warnings),
         timings=run.timings,
         versions=library_versions(),
         machine=describe_machine(run.device),

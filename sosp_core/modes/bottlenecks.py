@@ -26,6 +26,7 @@ from sosp_core.stages.expand import (
     widen_alike,
     widen_bottlenecks,
 )
+from sosp_core.stages.export import export
 from sosp_core.stages.judge import Verdict, benchmark, judge
 from sosp_core.stages.recover import Trained, write
 from sosp_core.stages.subject import Subject, convert, load
@@ -56,6 +57,8 @@ def bottlenecks(run: Run, source: Source) -> Outcome:
     with run.stage("benchmark"):
         shares = zip(files, parts(progress, "benchmark", list(wides)), strict=True)
         timed = [benchmark(subject, content, part) for content, part in shares]
+    with run.stage("export"):
+        exports = export(subject, files[0], progress)
     with run.stage("report"):
         columns = zip(wides, wides.values(), trained, files, verdicts, timed, strict=True)
         variants = tuple(_variant(choice, *column) for column in columns)
@@ -69,6 +72,7 @@ def bottlenecks(run: Run, source: Source) -> Outcome:
             content=files[0],
             verdict=verdicts[0],
             timed=timed[0],
+            exports=exports,
             history=first.training,
             checks=Checks(conversion=conversion, surgery=wide.error, write_back=written[0][1]),
             warnings=unlabelled(subject),
@@ -79,7 +83,7 @@ def bottlenecks(run: Run, source: Source) -> Outcome:
                 variants=variants,
             ),
         )
-        return save_files(run.out, files[0], wide.plan(choice.structures), report)
+        return save_files(run.out, files[0], wide.plan(choice.structures), report, exports.files)
 
 
 def _widen(subject: Subject, choice: Choice, found: Diagnosis) -> dict[str, Wide]:

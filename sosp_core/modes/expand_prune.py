@@ -21,6 +21,7 @@ from sosp_core.select.plan import LayerCut
 from sosp_core.stages.choose import Choice, choose, offer
 from sosp_core.stages.cut import cut
 from sosp_core.stages.expand import as_subject, examine, train_wide, unlabelled, widen_bottlenecks
+from sosp_core.stages.export import export
 from sosp_core.stages.judge import benchmark, judge, slower
 from sosp_core.stages.recover import finetune, write
 from sosp_core.stages.subject import convert, load
@@ -59,6 +60,8 @@ def expand_prune(run: Run, source: Source) -> Outcome:
         between = judge(subject, serialize(wide.model), middle)
     with run.stage("benchmark"):
         timed = benchmark(subject, content, progress)
+    with run.stage("export"):
+        exports = export(subject, content, progress)
     with run.stage("report"):
         variant = Variant(
             name=EXPANDED,
@@ -79,6 +82,7 @@ def expand_prune(run: Run, source: Source) -> Outcome:
             content=content,
             verdict=verdict,
             timed=timed,
+            exports=exports,
             history=trained.history,
             checks=Checks(conversion=conversion, surgery=max(slim.error, wide.error), write_back=write_back),
             warnings=(*unlabelled(subject), *slower(timed)),
@@ -89,8 +93,8 @@ def expand_prune(run: Run, source: Source) -> Outcome:
                 variants=(variant,),
             ),
         )
-        widened = wide.plan(choice.structures)
-        return save_files(run.out, content, {**plan.to_json(again.structures), "widened": widened}, report)
+        told = {**plan.to_json(again.structures), "widened": wide.plan(choice.structures)}
+        return save_files(run.out, content, told, report, exports.files)
 
 
 def _budgeted(recipe: Recipe, choice: Choice) -> Recipe:

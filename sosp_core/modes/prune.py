@@ -1,7 +1,7 @@
 """Mode ``prune``: every hand-over is proved before the next stage begins.
 
 bytes → model → network → structures → prices → plan → slim model → trained weights → slim
-model → benchmark → report.
+model → benchmark → further forms → report.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from sosp_core.report.report import Checks
 from sosp_core.runtime.session import serialize
 from sosp_core.stages.choose import choose, offer
 from sosp_core.stages.cut import cut
+from sosp_core.stages.export import export
 from sosp_core.stages.judge import benchmark, judge, slower
 from sosp_core.stages.recover import finetune, write
+from sosp_core.stages.resume import CUT, MASK
 from sosp_core.stages.subject import convert, load
 
 
@@ -25,20 +27,24 @@ def prune(run: Run, source: Source) -> Outcome:
         subject = load(source.model, source.data, source.evaluation, run.recipe)
     with run.stage("convert"):
         subject, conversion = convert(subject)
+        kept = run.kept(subject)
     with run.stage("discover"):
         choice = offer(subject)
     with run.stage("score"):
-        plan = choose(subject, choice, progress, device)
+        alive = run.once(kept, "score", MASK, lambda: choose(subject, choice, progress, device).alive)
+        plan = choice.plan(alive)
     with run.stage("cut"):
-        slim = cut(subject, choice, plan.alive, device)
+        slim = run.once(kept, "cut", CUT, lambda: cut(subject, choice, plan.alive, device))
     with run.stage("finetune"):
-        trained = finetune(subject, choice, slim.model, plan.alive, progress, device)
+        trained = finetune(subject, choice, slim.model, plan.alive, progress, device, kept)
     with run.stage("write"):
         content, write_back = write(subject, trained)
     with run.stage("evaluate"):
         verdict = judge(subject, serialize(slim.model), content)
     with run.stage("benchmark"):
         timed = benchmark(subject, content, progress)
+    with run.stage("export"):
+        exports = export(subject, content, progress)
     checks = Checks(conversion=conversion, surgery=slim.error, write_back=write_back)
     with run.stage("report"):
         report = assemble(
@@ -50,8 +56,9 @@ def prune(run: Run, source: Source) -> Outcome:
             content=content,
             verdict=verdict,
             timed=timed,
+            exports=exports,
             history=trained.history,
             checks=checks,
             warnings=slower(timed),
         )
-        return save(run.out, content, plan, choice.structures, report)
+        return save(run.out, content, plan, choice.structures, report, exports.files)

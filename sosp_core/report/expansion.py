@@ -10,7 +10,7 @@ from sosp_core.bench.compare import Comparison
 from sosp_core.bottleneck.detect import Diagnosis
 from sosp_core.config import Metric
 from sosp_core.finetune.evaluate import Quality
-from sosp_core.finetune.loop import History
+from sosp_core.finetune.history import History
 from sosp_core.report.training import training_facts
 from sosp_core.select.plan import LayerCut
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from sosp_core.finetune.loop import History
+from sosp_core.finetune.history import History
 
 
 def training_facts(history: History) -> dict[str, Any]:

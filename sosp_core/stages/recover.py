@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import onnx_ir as ir
 import torch
 
+from sosp_core.checkpoints import Kept
 from sosp_core.config import FinetuneConfig
 from sosp_core.convert.check import tolerance_of
 from sosp_core.convert.network import Network
 from sosp_core.errors import WriteBackDiverged
 from sosp_core.finetune.features import Feature, shared_features
-from sosp_core.finetune.loop import SMALLEST_NORM_BATCH, History, Trainer
+from sosp_core.finetune.history import History
+from sosp_core.finetune.loop import SMALLEST_NORM_BATCH, Trainer
 from sosp_core.finetune.renormalize import Renormalised, renormalise, wants_normalisation
 from sosp_core.finetune.write_back import write_back
 from sosp_core.ir.batchnorm import fold_batchnorm
@@ -45,6 +47,7 @@ def finetune(
     alive: Alive,
     progress: Progress,
     device: torch.device,
+    kept: Kept = Kept(),  # noqa: B008 (immutable)
 ) -> Trained:
     """Train the slim network on what the original answers, and on labels if there are any.
 
@@ -55,6 +58,7 @@ def finetune(
     return train(
         *(subject, model, subject.recipe.finetune, progress, device),
         lambda *networks: shared_features(choice.structures, alive, *networks),
+        kept=kept,
     )
 
 
@@ -66,6 +70,7 @@ def train(
     device: torch.device,
     features: Callable[[Network, Network], Sequence[Feature]] = lambda *_: (),
     last: bool = False,
+    kept: Kept = Kept(),  # noqa: B008 (immutable)
 ) -> Trained:
     """Train any model with the interface of the original.
 
@@ -77,6 +82,7 @@ def train(
         device: Where to train.
         features: From student and teacher: inner tensors to match, too.
         last: End with the last weights, not with those that did best on the held-out samples.
+        kept: Where the state of the training is kept.
 
     Raises:
         Cancelled: Between two steps.
@@ -96,6 +102,7 @@ def train(
         fixed_batch=subject.interface.batch,
         features=features(student, teacher),
         last=last,
+        kept=kept,
     )
     return Trained(network=student, base=base, history=trainer.run())
 
@@ -121,7 +128,7 @@ def write(subject: Subject, trained: Trained) -> tuple[bytes, float]:
 def _base(subject: Subject, model: ir.Model, device: torch.device) -> Renormalised:
     """The slim model as it will be trained: with normalisation, if it was folded away."""
     config = subject.recipe.finetune
-    trains = config.steps != 0 and config.epochs > 0
+    trains = config.steps != 0 and config.epochs != 0
     if not (trains and config.renormalise and subject.batch(config.batch_size) >= SMALLEST_NORM_BATCH):
         return Renormalised(model)
     if not wants_normalisation(model):

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema_rs
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -15,8 +16,10 @@ import pytest
 from sosp_core.config import Budget, ExpandConfig, FinetuneConfig, Metric, Mode, Recipe
 from sosp_core.errors import Cancelled, NoBottleneck, NothingToWiden
 from sosp_core.pipeline import STAGES, Outcome, compress
+from sosp_core.report.schema import report_schema
 from tests.core.digits import INPUT, digits, digits_model, recipe, save_digits
 from tests.core.narrow import NARROW, SEEN, narrow_model
+from tests.core.report.test_schema import strict
 from tests.core.test_pipeline import Recorder
 from tests.zoo.graphs import CASES, content_of
 
@@ -107,6 +110,10 @@ def test_the_rival_has_as_many_parameters_and_the_same_training(facts: dict) -> 
     assert any(name.startswith("Accuracy, all layers") for name, *_ in facts["summary"])
 
 
+def test_the_document_follows_the_published_schema(facts: dict) -> None:
+    jsonschema_rs.validator_for(strict(report_schema())).validate(facts)
+
+
 def test_the_plan_says_what_was_added(widened: Outcome, facts: dict) -> None:
     plan = json.loads(widened.plan.read_text())
     added = {g["name"]: g["added"] for g in plan["groups"]}
@@ -114,14 +121,16 @@ def test_the_plan_says_what_was_added(widened: Outcome, facts: dict) -> None:
     assert plan["after"]["params"] == facts["after"]["params"]
 
 
-def test_the_page_marks_the_bottleneck_without_a_script(widened: Outcome) -> None:
+def test_the_page_marks_the_bottleneck_without_a_script(widened: Outcome, facts: dict) -> None:
     page = widened.report_html.read_text(encoding="utf-8")
     assert "<script" not in page
     assert not re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?\s*(?:https?:)?//""", page)
-    assert page.count('class="narrow"') == page.count("— bottleneck") > 0
-    chart = page[page.index("<svg") : page.index("</svg>")]
+    section = page[page.index('<section id="expansion">') :]
+    chart = section[section.index("<svg") : section.index("</svg>")]
     assert NARROW in chart
-    assert chart.count("<rect") == 4, "one bar for each layer"
+    assert f"{NARROW}: 50 → 0 (bottleneck)" in chart
+    assert chart.count("◆") == sum(g["bottleneck"] for g in facts["expansion"]["diagnosis"]["groups"])
+    assert "All layers wider alike" in section
 
 
 def test_progress_goes_one_way(recorder: Recorder, widened: Outcome) -> None:

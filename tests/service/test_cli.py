@@ -55,6 +55,7 @@ def document(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 def test_compress_leaves_the_model_and_its_reports(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compress(files, "--report", str(files / "why" / "report.html")) == 0
     assert sorted(path.name for path in (files / "out").iterdir()) == [
+        "slim.MODEL_CARD.md",
         "slim.onnx",
         "slim.plan.json",
         "slim.report.html",
@@ -147,7 +148,7 @@ def test_compress_on_a_server_leaves_the_same_files(
     captured = capsys.readouterr()
     assert "-50 %" in captured.out
     assert json.loads((files / "out" / "slim.report.json").read_text()) == {"schema": 1, "seed": 7}
-    assert len(list((files / "out").iterdir())) == 4
+    assert len(list((files / "out").iterdir())) == 5
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ RECIPE: dict[str, Any] = {
     "prune": {"budget": {"keep": 0.6}, "rounds": 2, "samples": 32},
     "finetune": {"steps": 4, "batch_size": 8},
     "benchmark": {"batch_sizes": [1], "min_time_s": 0.05, "max_time_s": 0.1},
+    "export": {"int8": "static", "fp16": True},
 }
 
 
@@ -141,6 +142,9 @@ def compress(files: Path, place: Path, *options: str) -> None:
     inputs = [str(files / "tiny.onnx"), str(files / "data.npz"), "-o", str(place / "slim.onnx")]
     assert run(["compress", *inputs, "--recipe", str(files / "recipe.json"), "--json", *options]) == 0
     assert sorted(path.name for path in place.iterdir()) == [
+        "slim.MODEL_CARD.md",
+        "slim.fp16.onnx",
+        "slim.int8.onnx",
         "slim.onnx",
         "slim.plan.json",
         "slim.report.html",

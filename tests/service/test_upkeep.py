@@ -74,6 +74,41 @@ def test_what_nothing_refers_to_is_removed_once_it_is_old(world: World) -> None:
     assert not stray.exists()
 
 
+def checkpointed(world: World, job_id: str) -> Path:
+    place = world.parts.artifacts.checkpoints(job_id)
+    place.mkdir(parents=True)
+    (place / "cut").write_bytes(bytes(70))
+    return place
+
+
+def test_checkpoints_stay_for_a_retry_and_not_for_ever(world: World) -> None:
+    cancelled, done, running = world.submit(), succeeded(world), world.submit()
+    places = [checkpointed(world, job_id) for job_id in (cancelled, done, running)]
+    world.jobs.cancel(cancelled)
+    world.claim(running)
+    world.parts.upkeep.sweep(grace_s=-1)
+    assert [place.exists() for place in places] == [True, False, True]
+    swept = replace(world.parts.upkeep, keep_checkpoints_s=0).sweep(grace_s=-1)
+    assert swept.bytes == 70
+    assert [place.exists() for place in places] == [False, False, True]
+
+
+def test_a_retry_takes_over_from_the_nearest_that_left_something(world: World) -> None:
+    first = world.submit()
+    left = checkpointed(world, first)
+    world.jobs.cancel(first)
+    second, _ = world.jobs.retry(first)
+    world.jobs.cancel(second.id)
+    third, _ = world.jobs.retry(second.id)
+    claim = world.claim(third.id)
+    assert claim.ancestors == (second.id, first)
+    place = world.parts.artifacts.checkpoints(third.id, claim.ancestors)
+    assert (place / "cut").read_bytes() == bytes(70)
+    assert not left.exists()
+    fresh = world.submit()
+    assert not world.parts.artifacts.checkpoints(fresh, world.claim(fresh).ancestors).exists()
+
+
 def test_jobs_and_uploads_are_kept_as_long_as_asked(world: World) -> None:
     old, waiting = succeeded(world), world.submit()
     unused = stage(world.parts, world.parts.models, model_bytes(["unused"]), "onnx")

@@ -5,6 +5,7 @@ The model's ``doc_string`` holds the script, a JSON list of steps such as ``["sl
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -13,10 +14,12 @@ import signal
 import socket
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sosp_core import errors
+from sosp_core.checkpoints import Checkpoints, Kept, NoCheckpoints, Sink
 from sosp_core.config import Recipe
 from sosp_core.progress import NullProgress, Progress
 
@@ -30,12 +33,14 @@ STAGES = (
     "write",
     "evaluate",
     "benchmark",
+    "export",
     "report",
 )
 
 
-FILES = ("model.onnx", "report.json", "report.html", "plan.json")
+FILES = ("model.onnx", "report.json", "report.html", "plan.json", "MODEL_CARD.md")
 SILENT = NullProgress()
+NOTHING_KEPT = NoCheckpoints()
 
 
 class Report:
@@ -52,7 +57,12 @@ class Outcome:
     report_json: Path
     report_html: Path
     plan: Path
+    card: Path
     report: Report
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.model, self.report_json, self.report_html, self.plan, self.card)
 
 
 def compress(
@@ -64,20 +74,26 @@ def compress(
     evaluation: Path | None = None,
     progress: Progress = SILENT,
     device: str | None = None,
+    checkpoints: Checkpoints = NOTHING_KEPT,
 ) -> Outcome:
     progress.report("load", 0.0)
     source = model.read_bytes()
     assert data.suffix in {".npz", ".npy", ".safetensors", ".zip"}, data
     found = re.search(rb"script:(.*?):end", source, re.S)
     steps = json.loads(found[1]) if found else []
+    told: dict[str, Any] = {"schema": 1, "seed": recipe.seed}
     for index, step in enumerate(steps):
-        play(step, index / len(steps), progress)
-    contents = (source, json.dumps({"schema": 1, "seed": recipe.seed}).encode(), b"<p>report</p>", b"{}")
+        match step:
+            case ["chain", length, pause_s]:
+                told["chain"] = chain(length, pause_s, Kept(checkpoints, lambda: str(recipe.seed)), progress)
+            case _:
+                play(step, index / len(steps), progress)
+    contents = (source, json.dumps(told).encode(), b"<p>report</p>", b"{}", b"# Card")
     for name, content in zip(FILES, contents, strict=True):
         (out_dir / name).write_bytes(content)
     progress.report("report", 1.0)
-    model, data, html, plan = (out_dir / name for name in FILES)
-    return Outcome(model, data, html, plan, Report())
+    model, data, html, plan, card = (out_dir / name for name in FILES)
+    return Outcome(model, data, html, plan, card, Report())
 
 
 def play(step: list[Any], done: float, progress: Progress) -> None:
@@ -127,6 +143,24 @@ def play(step: list[Any], done: float, progress: Progress) -> None:
                 play(inner, done, progress)
         case _:
             raise ValueError(step)
+
+
+def chain(length: int, pause_s: float, kept: Kept, progress: Progress) -> str:
+    """Digest of digest of ..., kept link by link: work of which a second try does only the rest."""
+    found = kept.load("chain")
+    done, link = json.loads(found[0]) if found else (0, "")
+    while done < length:
+        if progress.cancelled():
+            raise errors.Cancelled(stage="finetune")
+        time.sleep(pause_s)
+        done, link = done + 1, hashlib.sha256(link.encode()).hexdigest()
+        kept.save("chain", partial(write, json.dumps([done, link]).encode()))
+        progress.report("finetune", done / length, f"link {done}, by {os.getpid()}")
+    return str(link)
+
+
+def write(content: bytes, file: Sink) -> None:
+    file.write(content)
 
 
 def surroundings() -> dict[str, Any]:

@@ -1,0 +1,79 @@
+"""Results of stages as checkpoints, and what they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib.metadata import version
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import torch
+
+from sosp_core.checkpoints import Codec, Sink
+from sosp_core.data.dataset import Dataset
+from sosp_core.machine import library_versions
+from sosp_core.runtime.session import serialize
+from sosp_core.stages.cut import Cut
+from sosp_core.stages.subject import Subject
+from sosp_core.structures.structures import Alive
+
+
+def identity(subject: Subject, device: torch.device) -> str:
+    """A digest of all that a stage's result depends on: content, not file names.
+
+    Cost: one pass over model and data.
+    """
+    digest = hashlib.sha256()
+    libraries = {**library_versions(), "sosp": version("sosp")}
+    told = {"recipe": asdict(subject.recipe), "libraries": libraries, "device": device.type}
+    for part in (json.dumps(told, sort_keys=True, default=str).encode(), *_content(subject)):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _content(subject: Subject) -> Iterator[bytes | memoryview]:
+    yield subject.original
+    for name, value in subject.model.graph.initializers.items():  # weights beside the file, too
+        yield name.encode()
+        if value.const_value is not None:
+            yield value.const_value.tobytes()
+    for data in (subject.data, subject.evaluation):
+        yield from () if data is None else _arrays(data)
+
+
+def _arrays(data: Dataset) -> Iterator[bytes | memoryview]:
+    for name, array in data.inputs.items():
+        yield f"{name} {array.dtype} {array.shape}".encode()
+        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    if data.labels is not None:
+        yield np.ascontiguousarray(data.labels).tobytes()
+
+
+def _write_mask(alive: Alive, file: Sink) -> None:
+    file.write(len(alive).to_bytes(8, "big") + np.packbits(alive).tobytes())
+
+
+def _read_mask(content: bytes) -> Alive:
+    count = int.from_bytes(content[:8], "big")
+    return np.unpackbits(np.frombuffer(content[8:], np.uint8), count=count).astype(bool)
+
+
+def _write_cut(done: Cut, file: Sink) -> None:
+    file.write(json.dumps({"error": done.error}).encode() + b"\n")
+    file.write(serialize(done.model))
+
+
+def _read_cut(content: bytes) -> Cut:
+    facts, _, model = content.partition(b"\n")
+    proto = onnx.ModelProto()
+    proto.ParseFromString(model)
+    return Cut(ir.serde.deserialize_model(proto), float(json.loads(facts)["error"]))
+
+
+MASK = Codec(_write_mask, _read_mask)
+CUT = Codec(_write_cut, _read_cut)
