@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test check browser serve bench proof soak clean
+.PHONY: help install demo test check browser docs serve bench proof soak clean
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
 
@@ -36,6 +36,9 @@ proof: install ## the slower proofs on the pretrained networks of ../shared
 
 bench: install ## speed and memory, as ratios taken in one run
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
+
+docs: install ## the documentation, as pages under build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 serve: install ## API and one worker on http://127.0.0.1:8000
 	$(BIN)/sosp serve

@@ -8,9 +8,6 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 
@@ -32,6 +29,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, prose:
         rows: As many cells each.
         prose: The cells hold sentences: set flush left, with room between the rows.
     """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 1, 0) if prose else (0, 1))
     for index, column in enumerate(columns):
         flush = "left" if prose or index == 0 else "right"
@@ -50,6 +51,7 @@ class Bar:
     """A progress bar on stderr, shown only to people."""
 
     def __init__(self) -> None:
+        from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
         console = Console(stderr=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from math import ceil, cos, isfinite, pi
@@ -22,7 +23,7 @@ from sosp_core.data.task import Task
 from sosp_core.errors import Cancelled, TrainingDiverged
 from sosp_core.finetune.augment import augment, choose
 from sosp_core.finetune.average import follow, snapshot
-from sosp_core.finetune.evaluate import evaluate
+from sosp_core.finetune.evaluate import Quality, evaluate
 from sosp_core.finetune.features import Feature, feature_loss
 from sosp_core.finetune.history import History, Point
 from sosp_core.finetune.mix import Mixture, mix
@@ -67,7 +68,7 @@ class Trainer:
         self._train, self._held = data.split(config.holdout, seed, fixed_batch or 1)
         self._micro = fixed_batch or min(config.batch_size, max(1, len(self._train)))
         self._batch = max(self._micro, config.batch_size // self._micro * self._micro)
-        self._generator = torch.Generator().manual_seed(seed)
+        self._seed, self._generator = seed, torch.Generator().manual_seed(seed)
         self._journal = Journal(kept, self._student, self._generator)
         first = next(iter(data.inputs.values()))
         mixable = len(data.inputs) == 1 and first.dtype.kind == "f"
@@ -75,6 +76,7 @@ class Trainer:
         self._has_norm = any(type(m).__name__.startswith("BatchNorm") for m in student.modules())
         self._adapts = self._has_norm and self._micro >= SMALLEST_NORM_BATCH
         self._per_epoch = max(1, len(self._train) // self._batch)
+        self._views = self._held_views()
         self._total = self._steps() if len(self._train) >= self._micro else 0
 
     def run(self) -> History:
@@ -141,7 +143,7 @@ class Trainer:
         self._student.load_state_dict(course.mean)
         point = self._judge(course.history, step)
         course.since += 1
-        if self._better(point, course.best):
+        if self._last or point.objective < course.best.objective:
             course.best, course.weights, course.since = point, snapshot(self._student), 0
         self._student.load_state_dict(present)
 
@@ -152,22 +154,41 @@ class Trainer:
         for part in islice(self._train.batches(self._micro, drop_last=True), RECALIBRATION_BATCHES):
             self._student(*self._tensors(part))
 
-    def _better(self, point: Point, best: Point) -> bool:
-        share = self._config.distill
-        return self._last or point.quality.objective(share) < best.quality.objective(share)
+    def _objective(self, quality: Quality) -> float:
+        """What weights are chosen by: smaller is better.
+
+        A network answers samples it has learnt by heart from memory, and so does, for a while, what
+        is left of it; they tell little. Where there are views and mixtures, those of held-out
+        samples decide: nobody has seen them.
+        """
+        if not self._augmentations:
+            return quality.objective(self._config.distill)
+        return self._quality(self._views, replace(self._task, labelled=False)).divergence
+
+    def _held_views(self) -> Dataset:
+        """The held-out samples in one view and mixture each, always the same; without labels."""
+        name, *_ = self._student.input_names
+        generator = torch.Generator().manual_seed(self._seed)
+        parts = list(self._held.batches(self._micro)) if self._augmentations else []
+        views = [self._view(torch.as_tensor(part.inputs[name]), generator)[0] for part in parts]
+        inputs = {name: torch.cat(views).numpy()} if views else {}
+        return replace(self._held, inputs={**self._held.inputs, **inputs}, labels=None)
 
     def _judge(self, history: History, step: int) -> Point:
         self._student.eval()
-        quality = evaluate(
-            lambda d: self._student(*self._tensors(d)),
-            lambda d: self._teacher(*self._tensors(d)),
-            self._held,
-            self._task,
-            self._micro,
-        )
-        point = Point(step=step, quality=quality)
+        quality = self._quality(self._held, self._task)
+        point = Point(step=step, quality=quality, objective=self._objective(quality))
         history.points.append(point)
         return point
+
+    def _quality(self, data: Dataset, task: Task) -> Quality:
+        return evaluate(
+            lambda d: self._student(*self._tensors(d)),
+            lambda d: self._teacher(*self._tensors(d)),
+            data,
+            task,
+            self._micro,
+        )
 
     def _optimizer(self) -> torch.optim.Optimizer:
         parameters = [p for p in self._student.parameters() if p.requires_grad]
@@ -224,12 +245,9 @@ class Trainer:
         return total
 
     def _loss(self, part: Dataset) -> Tensor:
-        inputs = list(self._tensors(part))
+        inputs, mixture = list(self._tensors(part)), None
         if self._augmentations:
-            inputs[0] = augment(inputs[0], self._augmentations, self._generator)
-        mixture = None
-        if self._augmentations & MIXTURES:
-            inputs[0], mixture = mix(inputs[0], self._augmentations, self._generator)
+            inputs[0], mixture = self._view(inputs[0], self._generator)
         n = len(self._student.output_names)
         names = [*self._student.output_names, *(f.name for f in self._features)]
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._mixed()):
@@ -241,6 +259,10 @@ class Trainer:
         if self._features:
             loss = loss + self._config.features * feature_loss(self._features, got[n:], original[n:])
         return loss
+
+    def _view(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Mixture | None]:
+        x = augment(x, self._augmentations, generator)
+        return mix(x, self._augmentations, generator) if self._augmentations & MIXTURES else (x, None)
 
     def _judged(
         self,

@@ -143,7 +143,7 @@ def _course(state: dict[str, Any]) -> Course:
 
 
 def _point(told: dict[str, Any]) -> Point:
-    return Point(step=told["step"], quality=Quality(**told["quality"]))
+    return Point(step=told["step"], quality=Quality(**told["quality"]), objective=told["objective"])
 
 
 def _at(device: torch.device, state: State) -> State:

@@ -28,7 +28,7 @@ from sosp_core.stages.expand import (
 )
 from sosp_core.stages.export import export
 from sosp_core.stages.judge import Verdict, benchmark, judge
-from sosp_core.stages.recover import Trained, write
+from sosp_core.stages.recover import Trained, deliver, write
 from sosp_core.stages.subject import Subject, convert, load
 
 
@@ -60,6 +60,7 @@ def bottlenecks(run: Run, source: Source) -> Outcome:
     with run.stage("export"):
         exports = export(subject, files[0], progress)
     with run.stage("report"):
+        delivered = deliver(subject, files[0])
         columns = zip(wides, wides.values(), trained, files, verdicts, timed, strict=True)
         variants = tuple(_variant(choice, *column) for column in columns)
         first, wide = variants[0], wides[BOTTLENECKS]
@@ -69,7 +70,7 @@ def bottlenecks(run: Run, source: Source) -> Outcome:
             after=first.costs,
             layers=first.layers,
             refusals=(*choice.structures.refusals, *(r for w in wides.values() for r in w.refusals.values())),
-            content=files[0],
+            content=delivered,
             verdict=verdicts[0],
             timed=timed[0],
             exports=exports,
@@ -83,7 +84,7 @@ def bottlenecks(run: Run, source: Source) -> Outcome:
                 variants=variants,
             ),
         )
-        return save_files(run.out, files[0], wide.plan(choice.structures), report, exports.files)
+        return save_files(run.out, delivered, wide.plan(choice.structures), report, exports.files)
 
 
 def _widen(subject: Subject, choice: Choice, found: Diagnosis) -> dict[str, Wide]:

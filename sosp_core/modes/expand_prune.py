@@ -23,7 +23,7 @@ from sosp_core.stages.cut import cut
 from sosp_core.stages.expand import as_subject, examine, train_wide, unlabelled, widen_bottlenecks
 from sosp_core.stages.export import export
 from sosp_core.stages.judge import benchmark, judge, slower
-from sosp_core.stages.recover import finetune, write
+from sosp_core.stages.recover import deliver, finetune, write
 from sosp_core.stages.subject import convert, load
 from sosp_core.structures.structures import Structures
 
@@ -63,6 +63,7 @@ def expand_prune(run: Run, source: Source) -> Outcome:
     with run.stage("export"):
         exports = export(subject, content, progress)
     with run.stage("report"):
+        content = deliver(subject, content)
         variant = Variant(
             name=EXPANDED,
             costs=plan.before,

@@ -15,7 +15,7 @@ from sosp_core.stages.choose import choose, offer
 from sosp_core.stages.cut import cut
 from sosp_core.stages.export import export
 from sosp_core.stages.judge import benchmark, judge, slower
-from sosp_core.stages.recover import finetune, write
+from sosp_core.stages.recover import deliver, finetune, write
 from sosp_core.stages.resume import CUT, MASK
 from sosp_core.stages.subject import convert, load
 
@@ -47,6 +47,7 @@ def prune(run: Run, source: Source) -> Outcome:
         exports = export(subject, content, progress)
     checks = Checks(conversion=conversion, surgery=slim.error, write_back=write_back)
     with run.stage("report"):
+        content = deliver(subject, content)
         report = assemble(
             *(run, subject),
             before=plan.before,

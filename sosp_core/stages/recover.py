@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import onnx
 import onnx_ir as ir
 import torch
 
@@ -12,14 +13,16 @@ from sosp_core.checkpoints import Kept
 from sosp_core.config import FinetuneConfig
 from sosp_core.convert.check import tolerance_of
 from sosp_core.convert.network import Network
-from sosp_core.errors import WriteBackDiverged
+from sosp_core.errors import OutputRejected, WriteBackDiverged
 from sosp_core.finetune.features import Feature, shared_features
 from sosp_core.finetune.history import History
 from sosp_core.finetune.loop import SMALLEST_NORM_BATCH, Trainer
 from sosp_core.finetune.renormalize import Renormalised, renormalise, wants_normalisation
 from sosp_core.finetune.write_back import write_back
 from sosp_core.ir.batchnorm import fold_batchnorm
+from sosp_core.ir.bfloat16 import narrow, round_weights
 from sosp_core.progress import Progress
+from sosp_core.runtime.session import serialize
 from sosp_core.stages.choose import Choice
 from sosp_core.stages.subject import Subject
 from sosp_core.structures.structures import Alive
@@ -116,13 +119,30 @@ def write(subject: Subject, trained: Trained) -> tuple[bytes, float]:
     """
     student = trained.network.cpu().eval()
     written = trained.base.fold(write_back(student, trained.base.model.clone()))
-    content = require_loadable(written, subject.model)
     probe = subject.probe
     with torch.no_grad():
         outputs = student(*(torch.as_tensor(probe[n]) for n in student.input_names))
     expected = {name: y.numpy() for name, y in zip(student.output_names, outputs, strict=True)}
     tolerance = tolerance_of(subject.model)
-    return content, require_close(outputs_of(written, probe), expected, tolerance, WriteBackDiverged)
+    error = require_close(outputs_of(written, probe), expected, tolerance, WriteBackDiverged)
+    return require_loadable(round_weights(written, subject.narrowed), subject.model), error
+
+
+def deliver(subject: Subject, content: bytes) -> bytes:
+    """The finished model in the types that the original has.
+
+    Raises:
+        OutputRejected: The ONNX checker objects. No session: ONNX Runtime has no kernels to load it with.
+    """
+    if not subject.narrowed:
+        return content
+    model = narrow(ir.from_proto(onnx.load_from_string(content)), subject.narrowed)
+    delivered = serialize(model)
+    try:
+        onnx.checker.check_model(delivered, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise OutputRejected(reason=str(error).strip().splitlines()[0]) from error
+    return delivered
 
 
 def _base(subject: Subject, model: ir.Model, device: torch.device) -> Renormalised:

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 import sosp_core.ops  # noqa: F401  (fills the rule table)
+from sosp_core.ir.bfloat16 import STORED
 from sosp_core.ir.view import opset, values
 from sosp_core.ops.flow import Flow, Reading
 from sosp_core.ops.integers import freeze_escapes
@@ -226,4 +227,5 @@ def _is_weight(value: ir.Value) -> bool:
 
 
 def _itemsize(value: ir.Value) -> float:
-    return 0.0 if value.dtype is None else float(value.dtype.itemsize)
+    """Bytes of one element in the file, which may hold less than is computed with."""
+    return 0.0 if value.dtype is None else float(value.meta.get(STORED, value.dtype.itemsize))

@@ -39,13 +39,16 @@ Copies = NDArray[np.int64]
 WEIGHTS: Mapping[str, tuple[int, ...]] = {
     "Conv": (1,),
     "ConvTranspose": (1,),
+    "FusedConv": (1,),
     "Gemm": (1,),
+    "FusedGemm": (1,),
     "MatMul": (1,),
     "FusedMatMul": (1,),
     "Einsum": tuple(range(16)),
     "LSTM": (1, 2),
     "GRU": (1, 2),
     "RNN": (1, 2),
+    "Attention": (1,),
     "Gather": (0,),
 }
 

@@ -38,9 +38,9 @@ def convolutional() -> nn.Module:
 
 
 class Vit(nn.Module):
-    """Sixteen patches of a digit, four blocks of torch's own encoder, the mean of the tokens."""
+    """Sixteen patches of a digit, three blocks of torch's own encoder, the mean of the tokens."""
 
-    def __init__(self, width: int = 96, heads: int = 6, blocks: int = 4) -> None:
+    def __init__(self, width: int = 64, heads: int = 4, blocks: int = 3) -> None:
         super().__init__()
         self.patch = nn.Conv2d(1, width, 2, 2)
         self.positions = nn.Parameter(torch.randn(1, 16, width) * 0.02)
@@ -59,7 +59,7 @@ class Vit(nn.Module):
 def trained(kind: str) -> tuple[nn.Module, int]:
     """A network and the side of its images."""
     torch.manual_seed(0)
-    network, side, rate, epochs = (convolutional(), 32, 3e-3, 6) if kind == "cnn" else (Vit(), 8, 1e-3, 30)
+    network, side, rate, epochs = (convolutional(), 16, 3e-3, 6) if kind == "cnn" else (Vit(), 8, 2e-3, 20)
     x, y = (t[:TRAINED_ON] for t in images(side))
     optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=epochs * (TRAINED_ON // 50))
