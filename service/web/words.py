@@ -64,9 +64,10 @@ def budget(recipe: dict[str, object]) -> str:
     )
     parts = []
     if asked.get("at_most") is not None:
-        parts.append(f"at most {asked['at_most']:,} of {metric}")
+        unit = "ms" if asked.get("metric") == "latency" else f"of {metric}"
+        parts.append(f"at most {asked['at_most']:,} {unit}")
     elif asked.get("keep") is not None or drop is None:
         parts.append(f"keep {100 * (asked.get('keep') or 0.5):g} % of {metric}")
     if drop is not None:
-        parts.append(f"lose at most {100 * drop:g} points")
+        parts.append(f"lose at most {100 * drop:g} point{'' if drop == 0.01 else 's'}")
     return ", ".join(parts)

@@ -95,6 +95,7 @@ class Scene:
             "<!doctype html><html lang=en><title>Report</title><p>Report"
         )
         (work / "out" / "plan.json").write_text("{}")
+        (work / "out" / "MODEL_CARD.md").write_text("# A slim model")
         assert self.leases.succeed(claim, self.parts.artifacts.publish(claim.job_id, claim.fence), {})
         return claim.job_id
 

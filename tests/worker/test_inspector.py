@@ -101,6 +101,6 @@ def test_a_worker_looks_at_real_models_in_a_process_of_their_own(tmp_path: Path)
     assert good["inspection"]["inputs"] == ["x: float32[n, 3, 8, 8]"]
     assert [group["name"] for group in good["inspection"]["groups"]] == ["first", "second"]
     assert good["inspection"]["blockers"] == []
-    assert bad["error"]["code"] == "model_invalid"
+    assert bad["error"]["code"] == "model_not_onnx"
     assert gone["error"]["code"] == "upload_damaged"
     assert list((tmp_path / "tmp").iterdir()) == []

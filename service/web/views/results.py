@@ -54,6 +54,7 @@ class Result:
     Attributes:
         rows: Name, before, after and change, worded by the core.
         headline: Name, value and note of what matters most.
+        sweep: Quality against speed of the models of a sweep, if there are two.
         curve: The quality while training went on, if there are two points of it.
         stages: Name, seconds and share of the longest of each stage.
     """
@@ -65,6 +66,7 @@ class Result:
     latency: list[Latency]
     curve: Plane | None
     curve_of: str
+    sweep: Plane | None
     stages: list[tuple[str, float, float]]
     refusals: list[str]
     warnings: list[str]
@@ -96,6 +98,7 @@ class Result:
             latency=[_latency(comparison) for comparison in facts["latency"]],
             curve=curve,
             curve_of=curve_of,
+            sweep=_sweep(facts.get("sweep") or []),
             stages=[(words.stage(name), took, 100 * took / slowest) for name, took in timings.items()],
             refusals=facts["refusals"],
             warnings=facts["warnings"],
@@ -176,6 +179,17 @@ def _curve(facts: dict[str, Any]) -> tuple[str, Plane | None]:
     return name, plane(told, x_unit="", y_percent=True)
 
 
+def _sweep(models: list[dict[str, Any]]) -> Plane | None:
+    told = []
+    for model in models:
+        quality = model["fidelity"] if model.get("accuracy") is None else model["accuracy"]
+        speed = max((comparison["speedup"] for comparison in model["latency"]), default=None)
+        if speed is not None:
+            text = f"{model['model']}: {speed:.2f}{words.TIMES}, {units.percent(quality)}"
+            told.append((f"{100 * model['keep']:.3g} %", speed, quality, text))
+    return plane(told, x_unit=words.TIMES, y_percent=True) if len(told) > 1 else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Download:
     """A file of a job, and what it is for."""
@@ -189,6 +203,9 @@ DOWNLOADS = {
     "model.onnx": ("Slim model", "Same inputs and outputs as yours"),
     "report.html": ("Report", "To read or print; opens by itself"),
     "report.json": ("Report, for programs", "Every number on this page and more"),
+    "model.int8.onnx": ("Quantised model", "The slim model in 8-bit integers"),
+    "model.fp16.onnx": ("Half-precision model", "The slim model in float16"),
+    "MODEL_CARD.md": ("Model card", "To publish with the model"),
     "plan.json": ("Plan", "Which structures stay, group by group"),
 }
 
