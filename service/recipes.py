@@ -23,6 +23,8 @@ from sosp_core.presets import PRESETS, Preset
 ADAPTER = TypeAdapter(Recipe)
 # Beyond this, JSON readers disagree about integers (RFC 8259, section 6).
 LARGEST_INT = 2**53 - 1
+# Ways to say how much may be left: one that is given takes the place of its base's.
+EITHER = ("keep", "at_most", "max_drop")
 
 
 def parse(source: str | bytes | dict[str, Any]) -> Recipe:
@@ -72,9 +74,8 @@ def _merged(base: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in own.items():
         inner = merged.get(key)
         merged[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
-    for one, other in (("keep", "at_most"), ("at_most", "keep")):  # a budget is one of the two
-        if own.get(one) is not None and other in base and other not in own:
-            merged[other] = None
+    if any(own.get(name) is not None for name in EITHER):  # a budget is one of them
+        merged |= {name: None for name in EITHER if name in base and name not in own}
     return merged
 
 

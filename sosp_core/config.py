@@ -70,6 +70,8 @@ class Mode(StrEnum):
     """What the job does."""
 
     PRUNE = "prune"
+    BOTTLENECKS = "bottlenecks"  # widen the layers that limit the network, and train
+    EXPAND_PRUNE = "expand-prune"  # the same, then prune back to the budget
 
 
 class Quantization(StrEnum):
@@ -237,6 +239,40 @@ class FinetuneConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExpandConfig:
+    """Which layers are bottlenecks, and how they are widened; for the modes that do.
+
+    The diagnosis is a pruning by the recipe's method, rounds and samples to the budget's share of
+    all structures: counted in these, whatever the budget counts, for a layer that is cheap in MACs
+    is left alone for being cheap.
+
+    Attributes:
+        factor: Bottlenecks become this many times as wide.
+        threshold: Of what was expected to go; a layer that lost less of it is a bottleneck.
+        baseline: Mode ``bottlenecks``: also widen all layers alike to as many parameters, and train
+            that with the same settings. It costs as much again.
+        distill: Takes the place of ``finetune.distill`` while the widened network trains: with
+            labels, the weight of matching the original against them. What matches the original
+            cannot surpass it.
+        best: Keep the weights that did best on held-out samples, not the last. Only for data that
+            the original was not trained on: of what it has seen, it knows every answer, and no
+            training looks better than none.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    factor: float = 2.0
+    threshold: float = 0.5
+    baseline: bool = True
+    distill: float = 0.3
+    best: bool = False
+
+    def __post_init__(self) -> None:
+        _require(1 < self.factor <= 16, f"factor must lie in (1, 16], got {self.factor}")
+        _require(0 < self.threshold <= 1, f"threshold must lie in (0, 1], got {self.threshold}")
+        _require(0 <= self.distill <= 1, f"distill must lie in 0..1, got {self.distill}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig:
     """How original and slim are timed.
 
@@ -294,6 +330,7 @@ class Recipe:
     objective: Objective = Objective.AUTO
     prune: PruneConfig = field(default_factory=PruneConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    expand: ExpandConfig = field(default_factory=ExpandConfig)
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     seed: int = 0

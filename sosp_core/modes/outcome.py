@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from sosp_core.report.card import render_card
 from sosp_core.report.page import render_html
@@ -47,6 +48,13 @@ def save(
     exports: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Outcome:
     """Write model, plan, report and further forms of the model into ``out``."""
+    return save_files(out, content, plan.to_json(structures), report, exports)
+
+
+def save_files(
+    out: Path, content: bytes, plan: Mapping[str, Any], report: Report, exports: Mapping[str, bytes]
+) -> Outcome:
+    """As ``save``, the plan being ready for JSON."""
     out.mkdir(parents=True, exist_ok=True)
     outcome = Outcome(
         model=out / "model.onnx",
@@ -58,7 +66,7 @@ def save(
         exports=tuple(out / name for name in exports),
     )
     outcome.model.write_bytes(content)
-    outcome.plan.write_text(json.dumps(plan.to_json(structures), indent=1))
+    outcome.plan.write_text(json.dumps(plan, indent=1))
     outcome.report_json.write_text(json.dumps(report.to_json(), indent=1))
     outcome.report_html.write_text(render_html(report), encoding="utf-8")
     outcome.card.write_text(render_card(report), encoding="utf-8")

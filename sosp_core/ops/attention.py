@@ -87,7 +87,7 @@ def projected_attention(node: ir.Node, flow: Flow) -> None:
     work = tokens * sum(sizes) / count * (flow.shape(x)[2] if ids_in is None else 1)
     if ids_in is not None:
         flow.bind(node, 1, 0, ids_in)
-        flow.read(node, 0, 2)
+        flow.read(node, 0, 2, against=(1, 0))
         factors += (ids_in,)
     if (bias := _input(node, 2)) is not None:
         flow.bind(node, 2, 0, columns)

@@ -90,7 +90,7 @@ def _dense(node: ir.Node, flow: Flow, out_axis: int, in_axis: int, work: int) ->
         coefficient *= w_shape[in_axis]
     else:
         flow.bind(node, 1, in_axis, ids_in)
-        flow.read(node, 0, 1)
+        flow.read(node, 0, 1, against=(1, in_axis))
         factors += (ids_in,)
     flow.layers.append(
         Layer(node=node.name or "", coefficient=coefficient, factors=factors, produces=ids_out)
@@ -132,7 +132,7 @@ def _grouped(node: ir.Node, flow: Flow, group: int, work: int) -> None:
     else:
         in_group = flow.unite_over(ids_in.reshape(group, -1), axis=1)
         flow.bind(node, 1, 1, in_group)
-        flow.read(node, 0, 1)
+        flow.read(node, 0, 1, against=(1, 1))
         factors += (in_group,)
     flow.layers.append(
         Layer(node=node.name or "", coefficient=coefficient, factors=factors, produces=ids_out)
@@ -263,7 +263,7 @@ def _contract(
         coefficient *= shape[in_axis]
     else:
         flow.bind(node, 1, in_axis, ids_in)
-        flow.read(node, 0, x_axis)
+        flow.read(node, 0, x_axis, against=(1, in_axis))
         factors += (ids_in,)
     flow.layers.append(
         Layer(node=node.name or "", coefficient=coefficient, factors=factors, produces=ids_out)

@@ -12,6 +12,8 @@ from sosp_core.config import Metric
 from sosp_core.export.result import Exported
 from sosp_core.finetune.evaluate import Quality
 from sosp_core.finetune.history import History
+from sosp_core.report.expansion import Expansion
+from sosp_core.report.training import training_facts
 from sosp_core.select.plan import LayerCut
 
 SCHEMA = "sosp.report/1"
@@ -23,7 +25,8 @@ class Checks:
 
     Attributes:
         conversion: Torch network against ONNX Runtime, on the original.
-        surgery: Slim model against the masked original, before any training.
+        surgery: Before any training, the slim model against the masked original; of a network that
+            was only widened, the wide model against the original.
         write_back: Written model in ONNX Runtime against the trained network.
     """
 
@@ -48,6 +51,7 @@ class Report:
         exports: Further forms of the slim model.
         timings: Seconds by stage.
         versions: Of the libraries that took part.
+        expansion: Of the modes that widen.
     """
 
     recipe: Mapping[str, Any]
@@ -71,6 +75,7 @@ class Report:
     timings: Mapping[str, float]
     versions: Mapping[str, str]
     machine: Mapping[str, Any]
+    expansion: Expansion | None = None
 
     def to_json(self) -> dict[str, Any]:
         """All facts, ready for JSON. Times in seconds, sizes in bytes, shares from 0 to 1."""
@@ -87,13 +92,9 @@ class Report:
             "exports": [e.to_json() for e in self.exports],
             "layers": [asdict(c) for c in self.layers],
             "refusals": list(self.refusals),
-            "training": {
-                "steps": self.training.steps,
-                "restarts": self.training.restarts,
-                "augmentations": list(self.training.augmentations),
-                "points": [{"step": p.step, **asdict(p.quality)} for p in self.training.points],
-            },
+            "training": training_facts(self.training),
             "checks": asdict(self.checks),
+            "expansion": self.expansion.to_json() if self.expansion else None,
             "warnings": list(self.warnings),
             "timings_s": {k: round(v, 3) for k, v in self.timings.items()},
             "versions": dict(self.versions),
@@ -109,6 +110,7 @@ class Report:
             _amount("File size", self.file_before, self.file_after, units.size),
         ]
         rows += _quality_rows(self.quality_before, self.quality_after)
+        rows += self._rival()
         rows += [_latency_row(c) for c in self.benchmark]
         for form in self.exports:
             also = f" ({form.kind})"
@@ -116,6 +118,13 @@ class Report:
             rows += _quality_rows(self.quality_before, form.quality, also)
             rows += [_latency_row(c, also) for c in form.benchmark]
         return rows
+
+    def _rival(self) -> list[tuple[str, str, str, str]]:
+        """What the same parameters are worth if all layers get their part of them."""
+        rival = self.expansion.rival() if self.expansion else None
+        if rival is None:
+            return []
+        return _quality_rows(self.quality_before, rival.quality, ", all layers widened alike")
 
     def _side(self, costs: Mapping[Metric, int], file: int, quality: Quality) -> dict[str, Any]:
         return {**{str(k): v for k, v in costs.items()}, "file_bytes": file, **asdict(quality)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -9,10 +10,11 @@ import onnx_ir as ir
 import torch
 
 from sosp_core.checkpoints import Kept
+from sosp_core.config import FinetuneConfig
 from sosp_core.convert.check import tolerance_of
 from sosp_core.convert.network import Network
 from sosp_core.errors import OutputRejected, WriteBackDiverged
-from sosp_core.finetune.features import shared_features
+from sosp_core.finetune.features import Feature, shared_features
 from sosp_core.finetune.history import History
 from sosp_core.finetune.loop import SMALLEST_NORM_BATCH, Trainer
 from sosp_core.finetune.renormalize import Renormalised, renormalise, wants_normalisation
@@ -56,6 +58,39 @@ def finetune(
         Cancelled: Between two steps.
         TrainingDiverged: The loss did not stay finite.
     """
+    return train(
+        *(subject, model, subject.recipe.finetune, progress, device),
+        lambda *networks: shared_features(choice.structures, alive, *networks),
+        kept=kept,
+    )
+
+
+def train(
+    subject: Subject,
+    model: ir.Model,
+    config: FinetuneConfig,
+    progress: Progress,
+    device: torch.device,
+    features: Callable[[Network, Network], Sequence[Feature]] = lambda *_: (),
+    last: bool = False,
+    kept: Kept = Kept(),  # noqa: B008 (immutable)
+) -> Trained:
+    """Train any model with the interface of the original.
+
+    Args:
+        subject: The original and the data.
+        model: Where training begins; it is left as it is.
+        config: How to train.
+        progress: Told of every step.
+        device: Where to train.
+        features: From student and teacher: inner tensors to match, too.
+        last: End with the last weights, not with those that did best on the held-out samples.
+        kept: Where the state of the training is kept.
+
+    Raises:
+        Cancelled: Between two steps.
+        TrainingDiverged: The loss did not stay finite.
+    """
     base = _base(subject, model, device)
     student, teacher = Network(base.model), Network(fold_batchnorm(subject.model.clone()))
     trainer = Trainer(
@@ -63,12 +98,13 @@ def finetune(
         teacher,
         subject.data,
         subject.task,
-        subject.recipe.finetune,
+        config,
         seed=subject.recipe.seed,
         device=device,
         progress=progress,
         fixed_batch=subject.interface.batch,
-        features=shared_features(choice.structures, alive, student, teacher),
+        features=features(student, teacher),
+        last=last,
         kept=kept,
     )
     return Trained(network=student, base=base, history=trainer.run())

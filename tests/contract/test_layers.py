@@ -20,7 +20,7 @@ LAYERS = (
     "ops convert bench",
     "structures",
     "cost saliency surgery finetune",
-    "select export",
+    "select bottleneck export",
     "stages report",
     "modes inspection",
     "pipeline",

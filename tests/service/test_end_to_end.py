@@ -109,6 +109,25 @@ def test_the_command_leaves_the_same_files_from_a_server(stack: Stack, files: Pa
     compress(files, tmp_path, "--server", stack.url)
 
 
+WIDEN = ("--set", "expand.threshold=1", "--set", "expand.factor=1.5")
+
+
+@pytest.mark.parametrize("mode", ["bottlenecks", "expand-prune"])
+def test_a_network_is_widened_from_here(mode: str, files: Path, tmp_path: Path) -> None:
+    compress(files, tmp_path, "--set", f"mode={mode}", *WIDEN)
+    report = json.loads((tmp_path / "slim.report.json").read_text())
+    assert report["recipe"]["mode"] == mode
+    assert report["expansion"]["variants"]
+
+
+@pytest.mark.parametrize("stack", ["valkey"], indirect=True)
+def test_a_network_is_widened_on_a_server(stack: Stack, files: Path, tmp_path: Path) -> None:
+    compress(files, tmp_path, "--server", stack.url, "--set", "mode=bottlenecks", *WIDEN)
+    report = json.loads((tmp_path / "slim.report.json").read_text())
+    assert [v["name"] for v in report["expansion"]["variants"]] == ["bottlenecks", "uniform"]
+    assert report["after"]["params"] > report["before"]["params"]
+
+
 @pytest.mark.parametrize("stack", ["valkey"], indirect=True)
 def test_data_for_another_network_is_named(stack: Stack, files: Path) -> None:
     with Client(stack.url) as client:
