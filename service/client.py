@@ -139,6 +139,9 @@ class Client:
     def _upload(self, path: str, file: Path, on_progress: UploadProgress | None) -> UploadView:
         if file.stat().st_size > PIECE:
             return self._upload_in_pieces(path.rpartition("/")[2].removesuffix("s"), file, on_progress)
+        return self._send_whole(path, file, on_progress)
+
+    def _send_whole(self, path: str, file: Path, on_progress: UploadProgress | None) -> UploadView:
         total, digest = file.stat().st_size, hashlib.sha256()
 
         def body() -> Iterator[bytes]:
