@@ -6,22 +6,21 @@ model → benchmark → further forms → report.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict
 
 from sosp_core.bench.compare import Comparison
 from sosp_core.finetune.history import History
+from sosp_core.ir.save import weight_bytes
 from sosp_core.machine import describe_machine, library_versions
 from sosp_core.modes.outcome import Outcome, save
 from sosp_core.modes.run import Run, Source
 from sosp_core.report.report import Checks, Report
-from sosp_core.runtime.session import serialize
 from sosp_core.select.plan import Plan
 from sosp_core.stages.choose import Choice, choose, offer
 from sosp_core.stages.cut import cut
 from sosp_core.stages.export import Exports, export
 from sosp_core.stages.judge import Verdict, benchmark, judge, slower
-from sosp_core.stages.recover import deliver, finetune, write
+from sosp_core.stages.recover import Finished, deliver, finetune, write
 from sosp_core.stages.resume import CUT, MASK
 from sosp_core.stages.subject import Subject, convert, load
 
@@ -46,7 +45,7 @@ def prune(run: Run, source: Source) -> Outcome:
     with run.stage("write"):
         content, write_back = write(subject, trained)
     with run.stage("evaluate"):
-        verdict = judge(subject, serialize(slim.model), content)
+        verdict = judge(subject, slim.model, content)
     with run.stage("benchmark"):
         timed = benchmark(subject, content, progress)
     with run.stage("export"):
@@ -65,7 +64,7 @@ def _report(
     subject: Subject,
     choice: Choice,
     plan: Plan,
-    content: bytes,
+    content: Finished,
     verdict: Verdict,
     timed: tuple[Comparison, ...],
     history: History,
@@ -74,11 +73,11 @@ def _report(
 ) -> Report:
     return Report(
         recipe=asdict(run.recipe),
-        model_sha256=hashlib.sha256(subject.original).hexdigest(),
+        model_sha256=subject.sha256,
         costs_before=plan.before,
         costs_after=plan.after,
-        file_before=len(subject.original),
-        file_after=len(content),
+        file_before=subject.file_bytes,
+        file_after=len(content) if isinstance(content, bytes) else weight_bytes(content),
         judged_on=verdict.judged_on,
         samples_judged=verdict.samples,
         quality_before=verdict.before,

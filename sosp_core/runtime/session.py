@@ -13,8 +13,9 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from sosp_core.errors import ModelInvalid, ModelTooLarge, UnsupportedModel
+from sosp_core.ir import save
 from sosp_core.ir.hollow import hollow
-from sosp_core.ir.save import ONE_FILE_BELOW, weight_bytes
+from sosp_core.ir.save import weight_bytes
 
 Array = np.ndarray[Any, Any]
 CPU = ("CPUExecutionProvider",)
@@ -29,8 +30,8 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
         ModelTooLarge: It is larger than such a message can be.
         ModelInvalid: Some attribute or type has no place in it.
     """
-    if (size := weight_bytes(model)) >= ONE_FILE_BELOW:
-        raise ModelTooLarge(quantity="bytes of weights", got=size, limit=ONE_FILE_BELOW)
+    if (size := weight_bytes(model)) >= save.ONE_FILE_BELOW:
+        raise ModelTooLarge(quantity="bytes of weights", got=size, limit=save.ONE_FILE_BELOW)
     try:
         return ir.serde.serialize_model(model)
     except ir.serde.SerdeError as error:
