@@ -29,6 +29,7 @@ from service.jobs.tables import Dataset, Model
 from service.jobs.upkeep import Upkeep
 from service.metrics import Metrics
 from service.settings import Settings
+from service.watching import Watch
 from service.web.session import Sessions
 
 LONGEST_KEY = 255
@@ -55,6 +56,7 @@ class Parts:
     reaper: Reaper
     upkeep: Upkeep
     callbacks: Callbacks
+    watch: Watch
 
     def close(self) -> None:
         """Give back every connection."""
@@ -111,6 +113,7 @@ def assemble(settings: Settings) -> Parts:
             keep_uploads_s=settings.keep_uploads_s,
             keep_checkpoints_s=settings.keep_checkpoints_s,
         ),
+        watch=Watch(jobs),
         callbacks=Callbacks(db=db, policy=policy_of(settings), secret=settings.webhook_secret),
     )
 

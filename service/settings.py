@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import platformdirs
 from pydantic import Field, field_validator, model_validator
@@ -33,6 +34,12 @@ class Settings(BaseSettings):
     )
     database_url: str = Field(default="", description="SQLAlchemy URL of the job database.")
     broker_url: str = Field(default="", description="Celery broker: redis://... or sqla+sqlite:///...")
+    database_password_file: str = Field(
+        default="", description="File with the password of database_url, which then holds none."
+    )
+    broker_password_file: str = Field(
+        default="", description="File with the password of broker_url, which then holds none."
+    )
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port the API listens on.")
     log_level: LogLevel = Field(default="info", description="How much is logged.")
@@ -81,6 +88,7 @@ class Settings(BaseSettings):
     webhook_secret: str = Field(
         default="", repr=False, description="Signs callbacks; at least 24 characters."
     )
+    task_events: bool = Field(default=False, description="Workers tell Celery's monitors, such as Flower.")
     upload_ttl_s: float = Field(
         default=86_400.0, gt=0, description="An upload in pieces without progress for this long is forgotten."
     )
@@ -138,6 +146,8 @@ class Settings(BaseSettings):
         self.data_dir = root
         self.database_url = self.database_url or f"sqlite:///{root / 'sosp.db'}"
         self.broker_url = self.broker_url or f"sqla+sqlite:///{root / 'broker.db'}"
+        self.database_url = _with_password(self.database_url, self.database_password_file)
+        self.broker_url = _with_password(self.broker_url, self.broker_password_file)
         return self
 
     @field_validator("queues")
@@ -165,3 +175,17 @@ class Settings(BaseSettings):
     def environment(self) -> dict[str, str]:
         """The environment variables that give a child process these same settings."""
         return {f"SOSP_{name.upper()}": str(value) for name, value in self.model_dump(mode="json").items()}
+
+
+def _with_password(url: str, file: str) -> str:
+    """``url`` with the password that is in ``file``, if there is one."""
+    if not file:
+        return url
+    try:
+        password = Path(file).read_text("utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from error
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    name = user.partition(":")[0]
+    return urlunsplit(parts._replace(netloc=f"{name}:{quote(password, safe='')}@{host}"))

@@ -1,4 +1,4 @@
-"""Waiting for a job to change without holding a thread."""
+"""Waiting for jobs to change without holding a thread, or a query, for each who waits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from service.errors import NotFound
@@ -19,19 +20,65 @@ LONGEST_WAIT_S = 60.0
 POLL_S = 0.25
 
 
-async def changed(jobs: Jobs, job_id: str, known: int | None, wait_s: float) -> Job:
+class Watch:
+    """Looks at every watched job with one query, four times a second, while there are any.
+
+    A thousand clients that each asked for themselves would be four thousand queries a second.
+    """
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self._waiting: dict[str, dict[asyncio.Future[None], int]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def change(self, job_id: str, seen: int, wait_s: float) -> None:
+        """Return when the job's ``seq`` may differ from ``seen``, it is gone, or the time is over."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(job_id, {})[future] = seen
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._look())
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(future, wait_s)
+        finally:
+            if waiting := self._waiting.get(job_id):
+                waiting.pop(future, None)
+                if not waiting:
+                    del self._waiting[job_id]
+
+    async def _look(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(POLL_S)
+            try:
+                seqs = await run_in_threadpool(self._jobs.seqs, list(self._waiting))
+            except SQLAlchemyError as error:
+                self._fail(error)
+                continue
+            for job_id, waiting in self._waiting.items():
+                for future, seen in waiting.items():
+                    if seqs.get(job_id) != seen and not future.done():
+                        future.set_result(None)
+
+    def _fail(self, error: SQLAlchemyError) -> None:
+        """The database does not answer: whoever waits is told so."""
+        for waiting in self._waiting.values():
+            for future in waiting:
+                if not future.done():
+                    future.set_exception(error)
+
+
+async def changed(watch: Watch, jobs: Jobs, job_id: str, known: int | None, wait_s: float) -> Job:
     """The job, once it differs from ``known`` (or from now), has ended, or ``wait_s`` have passed."""
     job = await run_in_threadpool(jobs.get, job_id)
     seen = job.seq if known is None else known
     deadline = time.monotonic() + min(wait_s, LONGEST_WAIT_S)
-    while job.seq == seen and job.state not in TERMINAL and time.monotonic() < deadline:
-        await asyncio.sleep(POLL_S)
-        if await run_in_threadpool(jobs.seq, job_id) != seen:
-            job = await run_in_threadpool(jobs.get, job_id)
+    while job.seq == seen and job.state not in TERMINAL and (left := deadline - time.monotonic()) > 0:
+        await watch.change(job_id, seen, left)
+        job = await run_in_threadpool(jobs.get, job_id)
     return job
 
 
-async def events(jobs: Jobs, job_id: str, after: int) -> AsyncIterator[EventView]:
+async def events(watch: Watch, jobs: Jobs, job_id: str, after: int) -> AsyncIterator[EventView]:
     """Every event after number ``after``, as they come, up to the one that ends the job."""
     with suppress(NotFound):  # somebody deleted the job: there is nothing more to tell
         while True:
@@ -40,5 +87,5 @@ async def events(jobs: Jobs, job_id: str, after: int) -> AsyncIterator[EventView
                 yield event
                 if event.state in TERMINAL:
                     return
-            await asyncio.sleep(POLL_S)
+            await watch.change(job_id, after, LONGEST_WAIT_S)
             await run_in_threadpool(jobs.seq, job_id)

@@ -36,7 +36,7 @@ def main() -> None:
         ",".join(map(queues.address, queues.parse(settings.queues))),
         "--without-gossip",
         "--without-mingle",
-        "--without-heartbeat",
+        *(["--task-events"] if settings.task_events else ["--without-heartbeat"]),
     ]
     create_worker(settings).worker_main(["--quiet", "worker", *options])
 

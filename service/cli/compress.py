@@ -162,6 +162,8 @@ def _place(made: Made, output: Path, report: Path | None) -> dict[str, str]:
 def _beside(output: Path, name: str) -> Path:
     if name == "model.onnx":
         return output
+    if name == "model.onnx.data":  # the model refers to it by this name
+        return output.with_name(name)
     return output.with_name(f"{output.stem}.{name.removeprefix('model.')}")
 
 

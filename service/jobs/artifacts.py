@@ -18,6 +18,7 @@ LOG = "log.txt"
 CHECKPOINTS = "checkpoints"
 MEDIA_TYPES = {
     "model.onnx": "application/octet-stream",
+    "model.onnx.data": "application/octet-stream",
     "report.json": "application/json",
     "report.html": "text/html; charset=utf-8",
     "plan.json": "application/json",
@@ -25,8 +26,8 @@ MEDIA_TYPES = {
     "model.int8.onnx": "application/octet-stream",
     "model.fp16.onnx": "application/octet-stream",
 }
-#: Made only if the recipe asks for them, and then only if they can be.
-OPTIONAL = frozenset({"model.int8.onnx", "model.fp16.onnx"})
+#: Weights of a model of 2 GiB and more; and what is made only if the recipe asks for it and it can be.
+OPTIONAL = frozenset({"model.onnx.data", "model.int8.onnx", "model.fp16.onnx"})
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from service.jobs.records import announce, move
 from service.jobs.states import TERMINAL, JobState
 from service.jobs.tables import Dataset, IdempotencyKey, Job, JobAttempt, JobEvent, Model, clock
 
+MOST_IN_QUERY = 1000
+
 
 class Jobs:
     """The job table, seen from outside a worker."""
@@ -87,6 +89,15 @@ class Jobs:
             found = session.scalar(select(Job.seq).where(Job.id == job_id, self._caller.sees(Job)))
         if found is None:
             raise NotFound(kind="job", id=job_id)
+        return found
+
+    def seqs(self, job_ids: Sequence[str]) -> dict[str, int]:
+        """``seq`` of each of the jobs that exists."""
+        found: dict[str, int] = {}
+        with self._db.read() as session:
+            for first in range(0, len(job_ids), MOST_IN_QUERY):
+                some = select(Job.id, Job.seq).where(Job.id.in_(job_ids[first : first + MOST_IN_QUERY]))
+                found |= {row.id: row.seq for row in session.execute(some.where(self._caller.sees(Job)))}
         return found
 
     def attempts(self, job_id: str) -> Sequence[JobAttempt]:

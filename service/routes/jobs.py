@@ -71,7 +71,7 @@ async def get(
     wait: Annotated[float, Query(ge=0, allow_inf_nan=False, description="Seconds; at most 60 count.")] = 0,
 ) -> JobDetail | Response:
     """Show a job; with ``wait``, only once it has changed or that many seconds have passed."""
-    job = await watching.changed(parts.jobs, job_id, known, wait)
+    job = await watching.changed(parts.watch, parts.jobs, job_id, known, wait)
     if job.seq == known:
         return Response(status_code=304, headers=_headers(job))
     attempts = await run_in_threadpool(parts.jobs.attempts, job_id)
@@ -91,7 +91,7 @@ async def events(
     last_event_id: Annotated[int, Header(ge=0, le=2**31)] = 0,
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream what happens to a job, from its first event or after ``Last-Event-ID``, until it ends."""
-    async for event in watching.events(parts.jobs, job.id, last_event_id):
+    async for event in watching.events(parts.watch, parts.jobs, job.id, last_event_id):
         yield ServerSentEvent(event=event.kind, id=str(event.seq), data=event)
 
 

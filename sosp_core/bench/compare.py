@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
 
@@ -78,8 +79,8 @@ class Comparison:
 
 
 def compare(
-    before: bytes,
-    after: bytes,
+    before: ir.Model | bytes,
+    after: ir.Model | bytes,
     feeds: Mapping[str, Array],
     config: BenchmarkConfig,
     *,

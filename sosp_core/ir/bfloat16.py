@@ -54,6 +54,11 @@ def widen(model: ir.Model) -> Narrowed:
     return Narrowed(values=frozenset(v.name or "" for v in narrow), types=types)
 
 
+def holds_bfloat16(model: ir.Model) -> bool:
+    """Whether anything in it is bfloat16, so that ONNX Runtime could not run it on a CPU."""
+    return any(value.dtype == NARROW for value in _values(model.graph))
+
+
 def narrow(model: ir.Model, told: Narrowed) -> ir.Model:
     """The model in its own types again, in place: weights are rounded to nearest, ties to even.
 

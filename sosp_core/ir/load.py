@@ -18,6 +18,7 @@ from sosp_core.errors import ModelInvalid, ModelNotOnnx, ModelTooLarge, Unsuppor
 from sosp_core.ir import wire
 from sosp_core.ir.bundle import Bundle, is_bundle
 from sosp_core.ir.external import Archive, Beside, Folder, Nowhere, attach, detach
+from sosp_core.ir.hollow import give_weights, take_weights
 from sosp_core.ir.kinds import require_supported
 from sosp_core.ir.sparse import densify
 
@@ -70,24 +71,26 @@ def load_model(source: Path | bytes, limits: Limits = Limits()) -> ir.Model:
 
 def read_model(source: Path | bytes, limits: Limits = Limits()) -> ir.Model:
     """As ``load_model``, but of whatever kind: for looking at, not for compressing."""
-    content, beside = _open(source, limits)
-    proto = _parse(content)
+    proto, beside = _open(source, limits)
     _check_structure(proto, limits)
     _free_negative_dimensions(proto)
     references = detach(proto, limits.unpacked_bytes)
     densify(proto, limits.dense_elements)
+    weights = take_weights(proto)
     try:
         onnx.checker.check_model(proto, full_check=False)
     except (onnx.checker.ValidationError, ValueError) as error:
         raise ModelInvalid(reason=_first_line(error)) from error
     attach(references, beside)
+    weights |= take_weights(proto)
     try:
-        return ir.serde.deserialize_model(proto)
+        return give_weights(ir.serde.deserialize_model(proto), weights)
     except (ir.serde.SerdeError, ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise ModelInvalid(reason=_first_line(error.__cause__ or error)) from error
 
 
-def _open(source: Path | bytes, limits: Limits) -> tuple[bytes, Beside]:
+def _open(source: Path | bytes, limits: Limits) -> tuple[onnx.ModelProto, Beside]:
+    """The message, and where to look for what it refers to; the file's content is let go."""
     if isinstance(source, bytes):
         head, size = source[:4], len(source)
     else:
@@ -96,12 +99,12 @@ def _open(source: Path | bytes, limits: Limits) -> tuple[bytes, Beside]:
             head = file.read(4)
     if is_bundle(head):
         bundle = Bundle(source, unpacked_bytes=limits.unpacked_bytes)
-        return _limited(bundle.model(), limits), Archive(bundle)
+        return _parse(_limited(bundle.model(), limits)), Archive(bundle)
     if size > limits.file_bytes:
         raise ModelTooLarge(quantity="bytes", got=size, limit=limits.file_bytes)
     if isinstance(source, bytes):
-        return source, Nowhere()
-    return source.read_bytes(), Folder(source.parent)
+        return _parse(source), Nowhere()
+    return _parse(source.read_bytes()), Folder(source.parent)
 
 
 def _limited(content: bytes, limits: Limits) -> bytes:

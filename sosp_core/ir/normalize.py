@@ -158,6 +158,6 @@ def _check_finite(graph: ir.Graph) -> None:
         # an order of magnitude cheaper than a mask. Scalars may be -inf, and so may what hides
         # scores from a softmax: zeros elsewhere.
         array = value.const_value.numpy()
-        finite = array.size < 2 or bool(abs(array.astype("float64").sum()) < float("inf"))
+        finite = array.size < 2 or bool(abs(array.sum(dtype="float64")) < float("inf"))
         if not finite and not bool(((array == 0) | (array == float("-inf"))).all()):
             raise WeightsNotFinite(initializer=name)

@@ -10,6 +10,8 @@ import onnx_ir as ir
 ONE_FILE_BELOW = 2**31 - 2**24
 #: Weights smaller than this stay in the model file, so that shapes can be inferred without the rest.
 SMALL = 1024
+#: So small a tensor may be a shape.
+TINY = 64
 
 
 def weight_bytes(model: ir.Model) -> int:
@@ -31,5 +33,7 @@ def save_model(model: ir.Model, path: Path, *, one_file_below: int = ONE_FILE_BE
         ir.save(model, path)
         return [path]
     data = path.with_name(f"{path.name}.data")
-    ir.save(model, path, external_data=data.name, size_threshold_bytes=min(SMALL, one_file_below // 4))
+    ir.save(
+        model, path, external_data=data.name, size_threshold_bytes=min(SMALL, max(TINY, one_file_below // 4))
+    )
     return [path, data]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
@@ -17,6 +16,7 @@ from sosp_core.report.report import Checks, Report
 from sosp_core.select.plan import LayerCut
 from sosp_core.stages.export import Exports
 from sosp_core.stages.judge import Verdict
+from sosp_core.stages.recover import Finished, size_of
 from sosp_core.stages.subject import Subject
 
 
@@ -28,7 +28,7 @@ def assemble(
     after: Mapping[Metric, int],
     layers: tuple[LayerCut, ...],
     refusals: Sequence[Refusal],
-    content: bytes,
+    content: Finished,
     verdict: Verdict,
     timed: tuple[Comparison, ...],
     exports: Exports,
@@ -40,11 +40,11 @@ def assemble(
     """Add what is the same for every mode: recipe, digests, times, versions, machine."""
     return Report(
         recipe=asdict(run.recipe),
-        model_sha256=hashlib.sha256(subject.original).hexdigest(),
+        model_sha256=subject.sha256,
         costs_before=before,
         costs_after=after,
-        file_before=len(subject.original),
-        file_after=len(content),
+        file_before=subject.file_bytes,
+        file_after=size_of(content),
         judged_on=verdict.judged_on,
         samples_judged=verdict.samples,
         quality_before=verdict.before,

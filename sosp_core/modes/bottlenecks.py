@@ -16,7 +16,6 @@ from sosp_core.modes.part import parts
 from sosp_core.modes.run import Run, Source
 from sosp_core.report.expansion import BOTTLENECKS, UNIFORM, Expansion, Variant
 from sosp_core.report.report import Checks
-from sosp_core.runtime.session import serialize
 from sosp_core.stages.choose import Choice, offer
 from sosp_core.stages.expand import (
     Wide,
@@ -28,7 +27,7 @@ from sosp_core.stages.expand import (
 )
 from sosp_core.stages.export import export
 from sosp_core.stages.judge import Verdict, benchmark, judge
-from sosp_core.stages.recover import Trained, deliver, write
+from sosp_core.stages.recover import Finished, Trained, deliver, size_of, write
 from sosp_core.stages.subject import Subject, convert, load
 
 
@@ -53,7 +52,7 @@ def bottlenecks(run: Run, source: Source) -> Outcome:
     files = [content for content, _ in written]
     with run.stage("evaluate"):
         pairs = zip(wides.values(), files, strict=True)
-        verdicts = [judge(subject, serialize(wide.model), content) for wide, content in pairs]
+        verdicts = [judge(subject, wide.model, content) for wide, content in pairs]
     with run.stage("benchmark"):
         shares = zip(files, parts(progress, "benchmark", list(wides)), strict=True)
         timed = [benchmark(subject, content, part) for content, part in shares]
@@ -102,14 +101,14 @@ def _variant(
     name: str,
     wide: Wide,
     trained: Trained,
-    content: bytes,
+    content: Finished,
     verdict: Verdict,
     timed: tuple[Comparison, ...],
 ) -> Variant:
     return Variant(
         name=name,
         costs=measure(wide.structures, wide.structures.all_alive()),
-        file=len(content),
+        file=size_of(content),
         quality=verdict.after,
         benchmark=timed,
         layers=wide.layers(choice.structures),

@@ -16,14 +16,13 @@ from sosp_core.modes.part import Part
 from sosp_core.modes.run import Run, Source
 from sosp_core.report.expansion import EXPANDED, Expansion, Variant
 from sosp_core.report.report import Checks
-from sosp_core.runtime.session import serialize
 from sosp_core.select.plan import LayerCut
 from sosp_core.stages.choose import Choice, choose, offer
 from sosp_core.stages.cut import cut
 from sosp_core.stages.expand import as_subject, examine, train_wide, unlabelled, widen_bottlenecks
 from sosp_core.stages.export import export
 from sosp_core.stages.judge import benchmark, judge, slower
-from sosp_core.stages.recover import deliver, finetune, write
+from sosp_core.stages.recover import deliver, finetune, size_of, write
 from sosp_core.stages.subject import convert, load
 from sosp_core.structures.structures import Structures
 
@@ -56,8 +55,8 @@ def expand_prune(run: Run, source: Source) -> Outcome:
     with run.stage("write"):
         content, write_back = write(bigger, trained)
     with run.stage("evaluate"):
-        verdict = judge(subject, serialize(slim.model), content)
-        between = judge(subject, serialize(wide.model), middle)
+        verdict = judge(subject, slim.model, content)
+        between = judge(subject, wide.model, middle)
     with run.stage("benchmark"):
         timed = benchmark(subject, content, progress)
     with run.stage("export"):
@@ -67,7 +66,7 @@ def expand_prune(run: Run, source: Source) -> Outcome:
         variant = Variant(
             name=EXPANDED,
             costs=plan.before,
-            file=len(middle),
+            file=size_of(middle),
             quality=between.after,
             benchmark=(),
             layers=wide.layers(choice.structures),

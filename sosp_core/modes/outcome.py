@@ -9,9 +9,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import onnx
+import onnx_ir as ir
+
+from sosp_core.errors import ModelError, OutputRejected
+from sosp_core.ir.bfloat16 import holds_bfloat16
+from sosp_core.ir.save import save_model
 from sosp_core.report.card import render_card
 from sosp_core.report.page import render_html
 from sosp_core.report.report import Report
+from sosp_core.runtime.session import open_session
 from sosp_core.select.plan import Plan
 from sosp_core.structures.structures import Structures
 
@@ -23,6 +30,7 @@ class Outcome:
     Attributes:
         card: The model card of the slim model.
         exports: Further forms of it, if the recipe asked for them and they could be made.
+        weights: The weights, if one file cannot hold the model.
     """
 
     model: Path
@@ -32,16 +40,18 @@ class Outcome:
     card: Path
     report: Report
     exports: tuple[Path, ...] = ()
+    weights: tuple[Path, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file of the job."""
-        return (self.model, self.report_json, self.report_html, self.plan, self.card, *self.exports)
+        made = (self.report_json, self.report_html, self.plan, self.card, *self.exports)
+        return (self.model, *self.weights, *made)
 
 
 def save(
     out: Path,
-    content: bytes,
+    content: bytes | ir.Model,
     plan: Plan,
     structures: Structures,
     report: Report,
@@ -52,12 +62,17 @@ def save(
 
 
 def save_files(
-    out: Path, content: bytes, plan: Mapping[str, Any], report: Report, exports: Mapping[str, bytes]
+    out: Path,
+    content: bytes | ir.Model,
+    plan: Mapping[str, Any],
+    report: Report,
+    exports: Mapping[str, bytes],
 ) -> Outcome:
     """As ``save``, the plan being ready for JSON."""
-    out.mkdir(parents=True, exist_ok=True)
+    model, *weights = _save_model(content, out / "model.onnx")
     outcome = Outcome(
-        model=out / "model.onnx",
+        model=model,
+        weights=tuple(weights),
         report_json=out / "report.json",
         report_html=out / "report.html",
         plan=out / "plan.json",
@@ -65,7 +80,6 @@ def save_files(
         report=report,
         exports=tuple(out / name for name in exports),
     )
-    outcome.model.write_bytes(content)
     outcome.plan.write_text(json.dumps(plan, indent=1))
     outcome.report_json.write_text(json.dumps(report.to_json(), indent=1))
     outcome.report_html.write_text(render_html(report), encoding="utf-8")
@@ -73,3 +87,23 @@ def save_files(
     for name, form in exports.items():
         (out / name).write_bytes(form)
     return outcome
+
+
+def _save_model(content: bytes | ir.Model, path: Path) -> list[Path]:
+    """One file; or the graph and a file of weights beside it, checked as they lie there.
+
+    Raises:
+        OutputRejected: The ONNX checker or ONNX Runtime objects.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+        return [path]
+    files = save_model(content, path, one_file_below=0)
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+        if not holds_bfloat16(content):
+            open_session(path)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ModelError) as error:
+        raise OutputRejected(reason=str(error).strip().splitlines()[0]) from error
+    return files

@@ -10,7 +10,6 @@ from sosp_core.modes.assemble import assemble
 from sosp_core.modes.outcome import Outcome, save
 from sosp_core.modes.run import Run, Source
 from sosp_core.report.report import Checks
-from sosp_core.runtime.session import serialize
 from sosp_core.stages.choose import choose, offer
 from sosp_core.stages.cut import cut
 from sosp_core.stages.export import export
@@ -40,7 +39,7 @@ def prune(run: Run, source: Source) -> Outcome:
     with run.stage("write"):
         content, write_back = write(subject, trained)
     with run.stage("evaluate"):
-        verdict = judge(subject, serialize(slim.model), content)
+        verdict = judge(subject, slim.model, content)
     with run.stage("benchmark"):
         timed = benchmark(subject, content, progress)
     with run.stage("export"):

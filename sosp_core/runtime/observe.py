@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 
 from sosp_core.ir.view import values
-from sosp_core.runtime.session import Array, open_session, run, to_proto
+from sosp_core.runtime.session import Array, open_session, run
 
 
 def observe(model: ir.Model, feeds: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
@@ -18,13 +17,9 @@ def observe(model: ir.Model, feeds: Mapping[str, Array], names: Sequence[str]) -
 
     Cost: one run; memory of all named tensors at once.
     """
-    proto = to_proto(model)
-    known = {o.name for o in proto.graph.output}
-    for name in dict.fromkeys(names):
-        if name not in known:
-            proto.graph.output.append(onnx.ValueInfoProto(name=name))
-    session = open_session(bytes(proto.SerializeToString()), optimise=False)
-    return run(session, feeds)
+    known = {v.name for v in model.graph.outputs}
+    wanted = [name for name in dict.fromkeys(names) if name not in known]
+    return run(open_session(model, optimise=False, also=wanted), feeds)
 
 
 @dataclass(frozen=True)

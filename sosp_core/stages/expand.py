@@ -26,7 +26,7 @@ from sosp_core.runtime.observe import observe_shapes
 from sosp_core.select.greedy import Rules, smallest
 from sosp_core.select.plan import LayerCut
 from sosp_core.stages.choose import Choice, choose, offer
-from sosp_core.stages.recover import Trained, train
+from sosp_core.stages.recover import Finished, Trained, train
 from sosp_core.stages.subject import Subject
 from sosp_core.structures.discover import discover
 from sosp_core.structures.structures import STAYS, Structures
@@ -163,9 +163,10 @@ def unlabelled(subject: Subject) -> list[str]:
     ]
 
 
-def as_subject(subject: Subject, content: bytes, recipe: Recipe) -> Subject:
+def as_subject(subject: Subject, trained: Finished, recipe: Recipe) -> Subject:
     """A trained model in the place of the original: what is pruned next, and who teaches."""
-    return replace(subject, model=normalize(load_model(content)), recipe=recipe)
+    model = load_model(trained) if isinstance(trained, bytes) else trained.clone()
+    return replace(subject, model=normalize(model), recipe=recipe)
 
 
 def _widen_exactly(subject: Subject, structures: Structures, extra: Extra) -> Wide:

@@ -48,7 +48,7 @@ class _Form:
     make: Callable[[ir.Model], ir.Model]
 
 
-def export(subject: Subject, content: bytes, progress: Progress) -> Exports:
+def export(subject: Subject, content: bytes | ir.Model, progress: Progress) -> Exports:
     """Make, check, judge and time every form that the recipe asks for.
 
     Args:
@@ -60,6 +60,9 @@ def export(subject: Subject, content: bytes, progress: Progress) -> Exports:
         Cancelled: Between two forms.
     """
     made, forms = Exports(), list(_forms(subject, subject.recipe.export))
+    if isinstance(content, ir.Model):  # the tools take and give single files
+        made.warnings.extend(f"export_failed: {f.name} ({f.kind}): the model is too large" for f in forms)
+        return made
     for number, form in enumerate(forms):
         if progress.cancelled():
             raise Cancelled(stage=STAGE)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import onnx_ir as ir
+
 from sosp_core.bench.compare import Comparison, compare
 from sosp_core.data.dataset import Dataset
 from sosp_core.data.task import Task
 from sosp_core.finetune.evaluate import Forward, Quality, evaluate
 from sosp_core.ir.interface import Interface
 from sosp_core.progress import Progress
-from sosp_core.runtime.session import serialize
 from sosp_core.stages.subject import EVALUATION_BATCH, Subject, forward
 
 
@@ -47,10 +48,10 @@ class Jury:
     original: Forward
     batch: int
 
-    def quality(self, content: bytes) -> Quality:
-        """Judge a model file that has the original's inputs and outputs."""
-        model = forward(content, self.interface)
-        return evaluate(model, self.original, self.data, self.task, self.batch)
+    def quality(self, model: ir.Model | bytes) -> Quality:
+        """Judge a model, or its file, that has the original's inputs and outputs."""
+        answers = forward(model, self.interface)
+        return evaluate(answers, self.original, self.data, self.task, self.batch)
 
 
 def jury(subject: Subject) -> Jury:
@@ -67,12 +68,12 @@ def jury(subject: Subject) -> Jury:
         data=data,
         task=task,
         interface=subject.interface,
-        original=forward(serialize(subject.model), subject.interface),
+        original=forward(subject.model, subject.interface),
         batch=subject.batch(EVALUATION_BATCH),
     )
 
 
-def judge(subject: Subject, pruned: bytes, final: bytes) -> Verdict:
+def judge(subject: Subject, pruned: ir.Model, final: ir.Model | bytes) -> Verdict:
     """Compare original, pruned and finished model.
 
     Args:
@@ -91,7 +92,7 @@ def judge(subject: Subject, pruned: bytes, final: bytes) -> Verdict:
     )
 
 
-def benchmark(subject: Subject, content: bytes, progress: Progress) -> tuple[Comparison, ...]:
+def benchmark(subject: Subject, content: ir.Model | bytes, progress: Progress) -> tuple[Comparison, ...]:
     """Time the original against the slim model, interleaved, for each setting of the recipe."""
     config = subject.recipe.benchmark
     expected = len(config.threads) * (1 if subject.interface.batch else len(config.batch_sizes))
@@ -102,11 +103,11 @@ def benchmark(subject: Subject, content: bytes, progress: Progress) -> tuple[Com
     return tuple(timed)
 
 
-def timings(subject: Subject, content: bytes) -> Iterator[Comparison]:
+def timings(subject: Subject, content: ir.Model | bytes) -> Iterator[Comparison]:
     """The original against a model with its inputs, setting by setting."""
     config = subject.recipe.benchmark
     feeds, fixed = subject.feeds(max(config.batch_sizes)), subject.interface.batch
-    yield from compare(serialize(subject.model), content, feeds, config, fixed_batch=fixed)
+    yield from compare(subject.model, content, feeds, config, fixed_batch=fixed)
 
 
 def slower(timed: tuple[Comparison, ...]) -> list[str]:

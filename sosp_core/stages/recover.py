@@ -19,8 +19,10 @@ from sosp_core.finetune.history import History
 from sosp_core.finetune.loop import SMALLEST_NORM_BATCH, Trainer
 from sosp_core.finetune.renormalize import Renormalised, renormalise, wants_normalisation
 from sosp_core.finetune.write_back import write_back
+from sosp_core.ir import save
 from sosp_core.ir.batchnorm import fold_batchnorm
 from sosp_core.ir.bfloat16 import narrow, round_weights
+from sosp_core.ir.save import weight_bytes
 from sosp_core.progress import Progress
 from sosp_core.runtime.session import serialize
 from sosp_core.stages.choose import Choice
@@ -110,8 +112,17 @@ def train(
     return Trained(network=student, base=base, history=trainer.run())
 
 
-def write(subject: Subject, trained: Trained) -> tuple[bytes, float]:
-    """The file with the trained weights, and how far ONNX Runtime is from the trained network.
+#: A finished model: its file, or the model itself where one file cannot hold it.
+Finished = bytes | ir.Model
+
+
+def size_of(finished: Finished) -> int:
+    """Bytes of the file, or of the weights beside it."""
+    return len(finished) if isinstance(finished, bytes) else weight_bytes(finished)
+
+
+def write(subject: Subject, trained: Trained) -> tuple[Finished, float]:
+    """The model with the trained weights, and how far ONNX Runtime is from the trained network.
 
     Raises:
         WriteBackDiverged: Too far; the output is named.
@@ -125,18 +136,23 @@ def write(subject: Subject, trained: Trained) -> tuple[bytes, float]:
     expected = {name: y.numpy() for name, y in zip(student.output_names, outputs, strict=True)}
     tolerance = tolerance_of(subject.model)
     error = require_close(outputs_of(written, probe), expected, tolerance, WriteBackDiverged)
-    return require_loadable(round_weights(written, subject.narrowed), subject.model), error
+    written = round_weights(written, subject.narrowed)
+    if weight_bytes(written) >= save.ONE_FILE_BELOW:
+        return written, error
+    return require_loadable(written, subject.model), error
 
 
-def deliver(subject: Subject, content: bytes) -> bytes:
+def deliver(subject: Subject, finished: Finished) -> Finished:
     """The finished model in the types that the original has.
 
     Raises:
         OutputRejected: The ONNX checker objects. No session: ONNX Runtime has no kernels to load it with.
     """
     if not subject.narrowed:
-        return content
-    model = narrow(ir.from_proto(onnx.load_from_string(content)), subject.narrowed)
+        return finished
+    if isinstance(finished, ir.Model):
+        return narrow(finished.clone(), subject.narrowed)
+    model = narrow(ir.from_proto(onnx.load_from_string(finished)), subject.narrowed)
     delivered = serialize(model)
     try:
         onnx.checker.check_model(delivered, full_check=True)

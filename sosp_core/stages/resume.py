@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import version
@@ -15,8 +16,8 @@ import torch
 
 from sosp_core.checkpoints import Codec, Sink
 from sosp_core.data.dataset import Dataset
+from sosp_core.ir.hollow import give_weights, hollow
 from sosp_core.machine import library_versions
-from sosp_core.runtime.session import serialize
 from sosp_core.stages.cut import Cut
 from sosp_core.stages.subject import Subject
 from sosp_core.structures.structures import Alive
@@ -37,7 +38,7 @@ def identity(subject: Subject, device: torch.device) -> str:
 
 
 def _content(subject: Subject) -> Iterator[bytes | memoryview]:
-    yield subject.original
+    yield subject.sha256.encode()
     for name, value in subject.model.graph.initializers.items():  # weights beside the file, too
         yield name.encode()
         if value.const_value is not None:
@@ -64,15 +65,27 @@ def _read_mask(content: bytes) -> Alive:
 
 
 def _write_cut(done: Cut, file: Sink) -> None:
-    file.write(json.dumps({"error": done.error}).encode() + b"\n")
-    file.write(serialize(done.model))
+    """A line of facts, the graph, and the weights one behind the other: of any size in all."""
+    proto, arrays = hollow(done.model)
+    graph = proto.SerializeToString()
+    held = [[name, array.dtype.str, array.shape] for name, array in arrays.items()]
+    facts = {"error": done.error, "graph": len(graph), "weights": held}
+    file.write(json.dumps(facts).encode() + b"\n")
+    file.write(graph)
+    for array in arrays.values():
+        file.write(array.reshape(-1).view(np.uint8).data)
 
 
 def _read_cut(content: bytes) -> Cut:
-    facts, _, model = content.partition(b"\n")
+    line, _, rest = content.partition(b"\n")
+    facts = json.loads(line)
     proto = onnx.ModelProto()
-    proto.ParseFromString(model)
-    return Cut(ir.serde.deserialize_model(proto), float(json.loads(facts)["error"]))
+    proto.ParseFromString(rest[: facts["graph"]])
+    weights, start = {}, facts["graph"]
+    for name, dtype, shape in facts["weights"]:
+        array = np.frombuffer(rest, dtype, math.prod(shape), start).reshape(shape)
+        weights[name], start = array, start + array.nbytes
+    return Cut(give_weights(ir.serde.deserialize_model(proto), weights), float(facts["error"]))
 
 
 MASK = Codec(_write_mask, _read_mask)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,8 @@ from sosp_core.ir.bfloat16 import Narrowed, widen
 from sosp_core.ir.interface import Interface, interface
 from sosp_core.ir.load import load_model
 from sosp_core.ir.normalize import normalize
-from sosp_core.runtime.session import Array, open_session, run, serialize
+from sosp_core.ir.save import weight_bytes
+from sosp_core.runtime.session import Array, open_session, run
 
 #: Samples that observe shapes and carry the parity checks.
 PROBE_SAMPLES = 8
@@ -32,7 +34,8 @@ class Subject:
     """The model in its normal form, and the data it is compressed with.
 
     Attributes:
-        original: The file as it came.
+        sha256: Of the file as it came.
+        file_bytes: What the original takes on a disk: the file, or the weights beside it if they take more.
         model: Normalised; never changed, only cloned.
         narrowed: What in it was bfloat16, and has to be again when it is handed out.
         evaluation: Data to judge by, if given.
@@ -40,7 +43,8 @@ class Subject:
         recipe: What to do.
     """
 
-    original: bytes
+    sha256: str
+    file_bytes: int
     model: ir.Model
     interface: Interface
     data: Dataset
@@ -95,7 +99,6 @@ def load(source: Path | bytes, data: Path, evaluation: Path | None, recipe: Reci
     Raises:
         InputError: One of them cannot be used.
     """
-    original = source if isinstance(source, bytes) else source.read_bytes()
     model = normalize(load_model(source))  # a path, so that weights beside the file are found
     narrowed = widen(model)
     ports = interface(model)
@@ -105,7 +108,8 @@ def load(source: Path | bytes, data: Path, evaluation: Path | None, recipe: Reci
     if task.labelled and judged is not None and judged.labels is not None:
         resolve_task(model, ports, judged, recipe.objective)  # These labels have to fit, too.
     return Subject(
-        original=original,
+        sha256=_sha256(source),
+        file_bytes=max(_size(source), weight_bytes(model)) if not narrowed else _size(source),
         model=model,
         interface=ports,
         data=samples,
@@ -128,14 +132,25 @@ def convert(subject: Subject) -> tuple[Subject, float]:
         ConversionDiverged: The first tensor that differs is named.
     """
     error = require_same_function(Network(subject.model), subject.model, subject.probe)
-    original = forward(serialize(subject.model), subject.interface)
+    original = forward(subject.model, subject.interface)
     batches = subject.samples().batches(subject.batch(EVALUATION_BATCH))
     return replace(subject, task=subject.task.measured_on([original(part) for part in batches])), error
 
 
-def forward(content: bytes, ports: Interface) -> Callable[[Dataset], Sequence[torch.Tensor]]:
-    """A model file as a function from samples to outputs, run by ONNX Runtime."""
-    session = open_session(content)
+def _sha256(source: Path | bytes) -> str:
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    with source.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size(source: Path | bytes) -> int:
+    return len(source) if isinstance(source, bytes) else source.stat().st_size
+
+
+def forward(model: ir.Model | bytes, ports: Interface) -> Callable[[Dataset], Sequence[torch.Tensor]]:
+    """A model, or its file, as a function from samples to outputs, run by ONNX Runtime."""
+    session = open_session(model)
 
     def apply(batch: Dataset) -> Sequence[torch.Tensor]:
         outputs = run(session, batch.inputs)

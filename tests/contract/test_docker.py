@@ -93,7 +93,7 @@ def test_a_service_is_confined_and_watched(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_services_start_after_what_they_need_is_healthy(name: str) -> None:
-    needed = {"redis": set(), "postgres": set(), "api": {"redis", "postgres"}}.get(
+    needed = {"redis": set(), "postgres": set(), "flower": {"redis"}, "api": {"redis", "postgres"}}.get(
         name, {"redis", "postgres", "api"}
     )
     depends = SERVICES[name].get("depends_on", {})
@@ -103,14 +103,19 @@ def test_services_start_after_what_they_need_is_healthy(name: str) -> None:
 
 def test_only_the_api_is_published_and_only_to_this_host() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"api": ["${API_BIND:-127.0.0.1}:${API_PORT:-8000}:8000"]}
+    assert published == {
+        "api": ["${API_BIND:-127.0.0.1}:${API_PORT:-8000}:8000"],
+        "flower": ["127.0.0.1:${FLOWER_PORT:-5555}:5555"],
+    }
     assert COMPOSE["networks"]["backend"] == {"internal": True}
-    assert {name for name, service in SERVICES.items() if service["networks"] != ["backend"]} == {"api"}
+    outside = {name for name, service in SERVICES.items() if service["networks"] != ["backend"]}
+    assert outside == set(published)
 
 
 def test_a_profile_chooses_the_worker() -> None:
     profiles = {name: service.get("profiles", []) for name, service in SERVICES.items()}
-    assert profiles == {"api": [], "redis": [], "postgres": [], "worker-cpu": ["cpu"], "worker-gpu": ["gpu"]}
+    optional = {"worker-cpu": ["cpu"], "worker-gpu": ["gpu"], "flower": ["monitoring"]}
+    assert profiles == {"api": [], "redis": [], "postgres": [], **optional}
     [device] = SERVICES["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
 
@@ -137,14 +142,16 @@ def test_every_variable_of_the_compose_file_is_in_the_example() -> None:
     assert offered - SETTINGS == wanted | {"COMPOSE_PROFILES"}
 
 
-def test_the_settings_of_the_containers_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_of_the_containers_are_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in SERVICES["api"]["environment"].items():
         if value is not None:
-            monkeypatch.setenv(name, re.sub(r"\$\{[A-Z]+_PASSWORD[^}]*\}", "secret", value))
+            monkeypatch.setenv(name, value.replace("/run/secrets", str(tmp_path)))
+    for name in SERVICES["api"]["secrets"]:
+        (tmp_path / name).write_text("se/cret\n")
     settings = Settings()
-    assert settings.database_url == "postgresql+psycopg://sosp:secret@postgres:5432/sosp"
+    assert settings.database_url == "postgresql+psycopg://sosp:se%2Fcret@postgres:5432/sosp"
     assert (settings.require_keys, settings.log_format) == (True, "json")
-    assert settings.broker_url == "redis://:secret@redis:6379/0"
+    assert settings.broker_url == "redis://:se%2Fcret@redis:6379/0"
 
 
 def test_redis_keeps_every_message_and_tells_nobody_the_password() -> None:
@@ -159,9 +166,18 @@ def test_redis_keeps_every_message_and_tells_nobody_the_password() -> None:
     assert options["--maxmemory-policy"] == "noeviction"
     assert options["--dir"] == "/data"
     assert redis["volumes"] == ["redis:/data"]
-    assert "PASSWORD" not in " ".join(command)
-    assert "requirepass $$REDIS_PASSWORD" in script
-    assert redis["environment"]["REDIS_PASSWORD"].startswith("${REDIS_PASSWORD:?")
+    assert "password" not in " ".join(command)
+    assert "requirepass $$(cat /run/secrets/redis_password)" in script
+
+
+def test_passwords_are_in_files_that_only_those_get_who_need_them() -> None:
+    assert "PASSWORD}" not in (ROOT / "docker-compose.yml").read_text()
+    for name, service in SERVICES.items():
+        told = f"{service.get('environment')} {service.get('command')} {service['healthcheck']}"
+        mounted = set(service.get("secrets", []))
+        assert set(re.findall(r"/run/secrets/(\w+)", told)) == mounted, name
+        assert mounted <= COMPOSE["secrets"].keys()
+    assert all(set(secret) == {"file"} for secret in COMPOSE["secrets"].values())
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -221,7 +237,7 @@ def test_images_are_pinned_to_a_patch_release() -> None:
 
 def test_the_job_database_asks_for_a_password_and_is_kept() -> None:
     postgres = SERVICES["postgres"]
-    assert postgres["environment"]["POSTGRES_PASSWORD"].startswith("${POSTGRES_PASSWORD:?")
+    assert postgres["environment"]["POSTGRES_PASSWORD_FILE"] == "/run/secrets/postgres_password"
     assert "scram-sha-256" in postgres["environment"]["POSTGRES_INITDB_ARGS"]
     [volume] = postgres["volumes"]
     assert postgres["environment"]["PGDATA"].startswith(volume.partition(":")[2])
