@@ -15,6 +15,7 @@ STAGES: Mapping[str, str] = {
     "write": "Write the model back",
     "evaluate": "Evaluate",
     "benchmark": "Time both models",
+    "export": "Export in other precisions",
     "report": "Write the report",
 }
 STATES: Mapping[str, str] = {

@@ -25,7 +25,9 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 @pytest.fixture
 def web(scene: Scene) -> Iterator[TestClient]:
-    app = create_app(Settings(data_dir=scene.parts.settings.data_dir, **FAST))
+    # However slow this machine is, the worker that beat once is still there.
+    settings = Settings(data_dir=scene.parts.settings.data_dir, **(FAST | {"worker_ttl_s": 1e6}))
+    app = create_app(settings)
     yield TestClient(
         app,
         base_url="http://127.0.0.1:8000",

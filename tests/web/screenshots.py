@@ -27,7 +27,7 @@ def main(place: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as root, running_browser() as browser:
         pages = fill(Scene.at(Path(root)))
-        with running_stack(Path(root)) as stack:
+        with running_stack(Path(root), worker_ttl_s=1e6) as stack:
             for view, options in VIEWS.items():
                 with visit(browser, stack.url, **options) as seen:
                     for name, path in pages.items():

@@ -105,6 +105,9 @@ def test_bars_and_spans_are_on_one_scale() -> None:
     long, short = bars([("a", 64, 32), ("b", 16, 16)])
     assert (long.scale, long.kept, short.scale, short.kept) == (100, 50, 25, 25)
     assert (long.note, short.note) == ("32 of 64 stay", "kept whole")
+    wide, narrow = bars([("a", 64, 96), ("b", 48, 48)], {"a"})
+    assert (wide.kept, wide.note, wide.tag) == (100, "widened from 64 to 96", "bottleneck")
+    assert (narrow.scale, narrow.tag) == (50, "whole")
     before, after = spans([("before", 0.002, 0.004), ("after", 0.001, 0.003)])
     assert (before.median, before.p95, after.median, after.p95) == (50, 100, 25, 75)
 

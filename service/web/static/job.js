@@ -57,7 +57,7 @@ function draw(name) {
   const [y0, y1] = [Math.min(...ys), Math.max(...ys)];
   const place = ([x, y]) => [
     PAD + ((x - x0) / (x1 - x0 || 1)) * (WIDTH - 2 * PAD),
-    HEIGHT - PAD - ((y - y0) / (y1 - y0 || 1)) * (HEIGHT - 2 * PAD),
+    HEIGHT - PAD - (y1 > y0 ? (y - y0) / (y1 - y0) : 0.5) * (HEIGHT - 2 * PAD),
   ];
   const placed = points.map(place);
   line.setAttribute("points", placed.map((p) => p.map((v) => v.toFixed(1)).join(",")).join(" "));

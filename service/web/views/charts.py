@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from sosp_core import units
@@ -18,19 +18,37 @@ class Bar:
     after: int
     scale: float
     kept: float
+    bottleneck: bool = False
 
     @property
     def note(self) -> str:
         """What it says in words."""
+        if self.after > self.before:
+            return f"widened from {self.before} to {self.after}"
         return "kept whole" if self.before == self.after else f"{self.after} of {self.before} stay"
 
+    @property
+    def tag(self) -> str:
+        """One word about it, if there is one."""
+        if self.bottleneck:
+            return "bottleneck"
+        return "whole" if self.before == self.after else ""
 
-def bars(widths: Iterable[tuple[str, int, int]]) -> list[Bar]:
+
+def bars(widths: Iterable[tuple[str, int, int]], bottlenecks: Collection[str] = ()) -> list[Bar]:
     """Bars on one scale; the longest is 100 wide."""
     rows = list(widths)
-    longest = max((before for _, before, _ in rows), default=1)
+    longest = max((max(before, after) for _, before, after in rows), default=1)
     return [
-        Bar(name=n, before=b, after=a, scale=100 * b / longest, kept=100 * a / longest) for n, b, a in rows
+        Bar(
+            name=name,
+            before=before,
+            after=after,
+            scale=100 * before / longest,
+            kept=100 * after / longest,
+            bottleneck=name in bottlenecks,
+        )
+        for name, before, after in rows
     ]
 
 
@@ -45,13 +63,18 @@ class Span:
 
 
 def spans(sides: Sequence[tuple[str, float, float]]) -> list[Span]:
-    """Spans of ``(label, median, p95)`` in seconds on one scale that begins at 0."""
-    longest = max((p95 for _, _, p95 in sides), default=0.0) or 1.0
+    """Spans of ``(label, median, p95)`` in seconds on one scale that begins at 0.
+
+    A tail is cut at three times the longest median: a machine that was busy for a moment must not
+    make the medians too small to compare.
+    """
+    medians, tails = [median for _, median, _ in sides], [p95 for _, _, p95 in sides]
+    longest = min(max(tails, default=0.0), 3 * max(medians, default=0.0)) or 1.0
     return [
         Span(
             label=label,
             median=100 * median / longest,
-            p95=100 * p95 / longest,
+            p95=min(100.0, 100 * p95 / longest),
             text=units.milliseconds(median),
         )
         for label, median, p95 in sides

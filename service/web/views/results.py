@@ -94,7 +94,10 @@ class Result:
             headline=_headline(facts),
             rows=[(row[0], row[1], row[2], row[3]) for row in facts["summary"]],
             judged_on=f"{judged['samples']:,} samples of the {judged['data']} data",
-            widths=bars((layer["node"], layer["before"], layer["after"]) for layer in facts["layers"]),
+            widths=bars(
+                ((layer["node"], layer["before"], layer["after"]) for layer in facts["layers"]),
+                _bottlenecks(facts.get("expansion")),
+            ),
             latency=[_latency(comparison) for comparison in facts["latency"]],
             curve=curve,
             curve_of=curve_of,
@@ -118,6 +121,12 @@ class Result:
         return (
             f"{machine.get('processor', 'unknown processor')}, {machine.get('cores', '?')} cores; {versions}"
         )
+
+
+def _bottlenecks(expansion: dict[str, Any] | None) -> set[str]:
+    """The nodes that a mode which widens found to limit the network."""
+    groups = expansion["diagnosis"]["groups"] if expansion else []
+    return {node for group in groups if group["bottleneck"] for node in group["nodes"]}
 
 
 def _headline(facts: dict[str, Any]) -> list[tuple[str, str, str]]:
