@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test check serve bench proof soak clean
+.PHONY: help install demo test check browser docs serve bench proof soak clean
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
 
@@ -25,6 +25,9 @@ check: install ## format, lint, types
 test: check ## check, then every test that needs no extra hardware
 	$(BIN)/python -m pytest -m "not slow and not benchmark and not soak"
 
+browser: ## install Debian's Chromium, which the tests of the web page use where they find it (as root)
+	apt-get update -q && apt-get install -y -q --no-install-recommends chromium
+
 soak: install ## minutes of killed processes, broken connections and hostile models
 	$(BIN)/python -m pytest -m soak -s
 
@@ -33,6 +36,9 @@ proof: install ## the slower proofs on the pretrained networks of ../shared
 
 bench: install ## speed and memory, as ratios taken in one run
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
+
+docs: install ## the documentation, as pages under build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 serve: install ## API and one worker on http://127.0.0.1:8000
 	$(BIN)/sosp serve

@@ -21,8 +21,20 @@ from service.guard import Guard
 from service.jobs.messages import BROKER_ERRORS
 from service.middleware import RequestContext
 from service.problems import Problem
-from service.routes import artifacts, datasets, docs, health, jobs, models, resumable
+from service.routes import (
+    artifacts,
+    datasets,
+    docs,
+    health,
+    inspections,
+    jobs,
+    models,
+    recipes,
+    resumable,
+    schemas,
+)
 from service.settings import Settings
+from service.web import routes as web
 
 LARGEST_JSON = 2**20
 UPLOADS = frozenset({"/v1/models", "/v1/datasets", "/v1/uploads/"})
@@ -64,6 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(
         Guard,
         keys=parts.keys,
+        sessions=parts.sessions,
         require_keys=parts.settings.require_keys or parts.keys.any(),
         per_minute=parts.settings.requests_per_minute,
     )
@@ -75,10 +88,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         metrics=parts.metrics,
     )
     handlers.install(app)
-    for router in (models.router(), datasets.router(), resumable.router, jobs.router, artifacts.router):
+    public = (
+        models.router(),
+        inspections.router,
+        datasets.router(),
+        resumable.router,
+        jobs.router,
+        artifacts.router,
+        recipes.router,
+    )
+    for router in public:
         app.include_router(router, dependencies=[BEARER], responses=REFUSALS)
-    for router in (health.router, docs.router):
+    for router in (health.router, docs.router, schemas.router):
         app.include_router(router)
+    web.install(app)
     return app
 
 

@@ -15,6 +15,7 @@ from service.jobs.artifacts import Artifacts
 from service.jobs.blobs import Blobs
 from service.jobs.census import Census
 from service.jobs.database import Database
+from service.jobs.inspections import Inspections
 from service.jobs.keys import Keys
 from service.jobs.leases import Presence
 from service.jobs.library import Library
@@ -29,6 +30,7 @@ from service.jobs.upkeep import Upkeep
 from service.metrics import Metrics
 from service.settings import Settings
 from service.watching import Watch
+from service.web.session import Sessions
 
 LONGEST_KEY = 255
 
@@ -41,8 +43,10 @@ class Parts:
     db: Database
     blobs: Blobs
     artifacts: Artifacts
+    inspections: Inspections
     doorbell: Doorbell
     keys: Keys
+    sessions: Sessions
     models: Library[Model]
     datasets: Library[Dataset]
     partials: Partials
@@ -72,13 +76,16 @@ def assemble(settings: Settings) -> Parts:
     models, datasets = library.models(db, blobs, quotas), library.datasets(db, blobs, quotas)
     partials = Partials(db, settings.data_dir / "uploads", blobs, quotas, settings.upload_ttl_s)
     artifacts, jobs = Artifacts(settings.data_dir), Jobs(db, quotas)
+    keys = Keys(db)
     return Parts(
         settings=settings,
         db=db,
         blobs=blobs,
         artifacts=artifacts,
+        inspections=Inspections(settings.data_dir),
         doorbell=doorbell,
-        keys=Keys(db),
+        keys=keys,
+        sessions=Sessions.at(settings.data_dir, keys),
         models=models,
         datasets=datasets,
         partials=partials,

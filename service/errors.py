@@ -16,6 +16,7 @@ ServiceError(SospError)
 │   ├── Forbidden               role
 │   ├── HostRefused             host
 │   ├── OriginRefused           origin
+│   ├── FormRefused
 │   ├── TooManyRequests         retry_after_s
 │   ├── QuotaExceeded           limit
 │   ├── QueueFull               limit
@@ -215,6 +216,16 @@ class OriginRefused(RequestError):
 
     def __str__(self) -> str:
         return f"requests made by pages of {self.origin!r} are not served"
+
+
+@dataclass(eq=False, kw_only=True)
+class FormRefused(RequestError):
+    """The form is not of this session; load its page again."""
+
+    code: ClassVar[str] = "form_refused"
+
+    def __str__(self) -> str:
+        return "the form was made for another session or has expired; load its page again"
 
 
 @dataclass(eq=False, kw_only=True)

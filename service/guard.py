@@ -1,7 +1,8 @@
 """Who may ask: looked at before a byte of the body is read or a route is chosen.
 
-With keys, every request under ``/v1`` and to ``/metrics`` names one. Without, as long as none was
-ever made, only this machine is served, under its own names, and no page of another site.
+With keys, every request under ``/v1``, to ``/metrics`` and to a page names one, or has the cookie of
+somebody who signed in with one. Without, as long as none was ever made, only this machine is served,
+under its own names, and no page of another site.
 """
 
 from __future__ import annotations
@@ -13,27 +14,41 @@ from urllib.parse import urlsplit
 from sqlalchemy.exc import DBAPIError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import Request, cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import handlers
-from service.errors import Forbidden, HostRefused, OriginRefused, TooManyRequests, Unauthenticated
+from service.errors import (
+    Forbidden,
+    FormRefused,
+    HostRefused,
+    OriginRefused,
+    TooManyRequests,
+    Unauthenticated,
+)
 from service.jobs.keys import Keys
 from service.jobs.owners import OURSELVES, Caller
 from service.jobs.tables import Role
 from service.jobs.text import clean
 from service.pace import Pace
+from service.web.paths import is_page
+from service.web.session import COOKIE, TOKEN_HEADER, Sessions
 from sosp_core.errors import SospError
 
 GUARDED = ("/v1", "/metrics")
 ADMINS = ("/metrics",)
+# A form brings its token in the body, which the page that reads it checks; see service.web.forms.
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Guard:
     """ASGI middleware; leaves a ``Caller`` in the scope."""
 
-    def __init__(self, app: ASGIApp, *, keys: Keys, require_keys: bool, per_minute: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, keys: Keys, sessions: Sessions, require_keys: bool, per_minute: int
+    ) -> None:
         self._app, self._keys, self._require_keys = app, keys, require_keys
+        self._sessions = sessions
         self._pace = Pace(per_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,7 +69,7 @@ class Guard:
     async def _admit(self, scope: Scope) -> Caller | None:
         headers = Headers(scope=scope)
         path = scope["path"]
-        guarded = any(path == place or path.startswith(f"{place}/") for place in GUARDED)
+        guarded = is_page(path) or any(path == place or path.startswith(f"{place}/") for place in GUARDED)
         if not self._require_keys and guarded:  # a key that was made once is never forgotten
             self._require_keys = await run_in_threadpool(self._keys.any)
         if not self._require_keys:
@@ -68,12 +83,25 @@ class Guard:
         return caller
 
     async def _holder(self, scope: Scope, headers: Headers) -> Caller:
+        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+        if cookie and "authorization" not in headers:
+            return await self._signed_in(scope, headers, cookie)
         kind, _, text = headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer":
             raise self._refusal(scope, "this takes an API key")
         caller = await run_in_threadpool(self._keys.holder, text.strip())
         if caller is None:
             raise self._refusal(scope, "the API key is not valid")
+        return self._paced(caller)
+
+    async def _signed_in(self, scope: Scope, headers: Headers, cookie: str) -> Caller:
+        """Who has that cookie; a browser sends it along whoever made it ask, so changes take a token."""
+        caller = await run_in_threadpool(self._sessions.holder, cookie)
+        if caller is None:
+            raise self._refusal(scope, "you are not signed in any more")
+        changes = scope["method"] not in READING and not is_page(scope["path"])
+        if changes and not self._sessions.genuine(cookie, headers.get(TOKEN_HEADER, "")):
+            raise FormRefused
         return self._paced(caller)
 
     def _refusal(self, scope: Scope, reason: str) -> SospError:

@@ -1,4 +1,7 @@
-"""Where exceptions become answers: one function an origin, each sending a problem document."""
+"""Where exceptions become answers: one function an origin.
+
+Each sends a problem document, or to a browser a page that says the same.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from service import problems
 from service.errors import StorageFull, TooManyRequests, Unauthenticated, Unavailable
 from service.jobs.text import clean
 from service.problems import MEDIA_TYPE, PLAIN, FieldError, Place, Problem
+from service.web import errors as pages
 from sosp_core.errors import SospError
 
 MOST_ERRORS = 20
@@ -48,7 +52,7 @@ async def on_deliberate(request: Request, error: SospError) -> Response:
             headers["WWW-Authenticate"] = "Bearer"
         case TooManyRequests():
             headers["Retry-After"] = str(error.retry_after_s)
-    return _send(problems.of_error(error, _place(request)), retry=error.retryable, headers=headers)
+    return _send(request, problems.of_error(error, _place(request)), retry=error.retryable, headers=headers)
 
 
 async def on_database(request: Request, error: DBAPIError) -> Response:
@@ -67,22 +71,24 @@ async def on_validation(request: Request, error: RequestValidationError) -> Resp
     ]
     status = 400 if error.errors()[0]["type"] == "json_invalid" else 422
     detail = "; ".join(f"{item.field}: {item.message}" for item in found)
-    return _send(_plain(request, status, detail, found))
+    return _send(request, _plain(request, status, detail, found))
 
 
 async def on_http(request: Request, error: HTTPException) -> Response:
     """What the framework refuses: unknown routes, wrong methods, bodies it cannot parse."""
-    return _send(_plain(request, error.status_code, str(error.detail)), headers=error.headers)
+    return _send(request, _plain(request, error.status_code, str(error.detail)), headers=error.headers)
 
 
 async def on_disconnect(request: Request, error: ClientDisconnect) -> Response:
     """The client went away; nobody reads this."""
-    return _send(_plain(request, 400, "the connection ended before the body did"))
+    return _send(request, _plain(request, 400, "the connection ended before the body did"))
 
 
 async def on_bug(request: Request, error: Exception) -> Response:
     """What nobody foresaw. The server logs the traceback; the client gets the id to ask about."""
-    return _send(_plain(request, 500, "an internal error occurred; the server's log has the details"))
+    return _send(
+        request, _plain(request, 500, "an internal error occurred; the server's log has the details")
+    )
 
 
 def _plain(request: Request, status: int, detail: str, errors: list[FieldError] | None = None) -> Problem:
@@ -94,7 +100,12 @@ def _place(request: Request) -> Place:
     return Place(request.url.path, request.scope.get("request_id", ""))
 
 
-def _send(problem: Problem, *, retry: bool = False, headers: Mapping[str, str] | None = None) -> Response:
+def _send(
+    request: Request, problem: Problem, *, retry: bool = False, headers: Mapping[str, str] | None = None
+) -> Response:
     extra = {"Retry-After": "5"} if retry else {}
+    extra = {**(headers or {}), **extra}
+    if pages.wants_page(request):
+        return pages.page(request, problem, extra)
     body = problem.model_dump_json(exclude_none=True)
-    return Response(body, problem.status, {**(headers or {}), **extra}, MEDIA_TYPE)
+    return Response(body, problem.status, extra, MEDIA_TYPE)

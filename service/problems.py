@@ -39,6 +39,7 @@ STATUS: Mapping[type[SospError], int] = {
     service_errors.Forbidden: 403,
     service_errors.HostRefused: 421,
     service_errors.OriginRefused: 403,
+    service_errors.FormRefused: 403,
     service_errors.TooManyRequests: 429,
     service_errors.QuotaExceeded: 413,
     service_errors.QueueFull: 429,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -17,10 +18,13 @@ from pydantic_core import ErrorDetails
 
 from sosp_core.config import Recipe
 from sosp_core.errors import RecipeInvalid
+from sosp_core.presets import PRESETS, Preset
 
 ADAPTER = TypeAdapter(Recipe)
 # Beyond this, JSON readers disagree about integers (RFC 8259, section 6).
 LARGEST_INT = 2**53 - 1
+# Ways to say how much may be left: one that is given takes the place of its base's.
+EITHER = ("keep", "at_most", "max_drop")
 
 
 def parse(source: str | bytes | dict[str, Any]) -> Recipe:
@@ -38,6 +42,41 @@ def parse(source: str | bytes | dict[str, Any]) -> Recipe:
         if isinstance(value, int) and abs(value) > LARGEST_INT:
             raise RecipeInvalid(field=path, reason=f"must not exceed 2^53-1, got {value}")
     return recipe
+
+
+def build(given: str | Mapping[str, Any]) -> Recipe:
+    """The recipe of a name, or of an object, which may name another as its ``base``.
+
+    ``"quick"``, ``{"prune": {"rounds": 4}}`` or ``{"base": "quick", "prune": {"rounds": 4}}``.
+
+    Raises:
+        RecipeInvalid: Names the first field that is unknown or not allowed, and what would be.
+    """
+    if isinstance(given, str):
+        return named(given).recipe
+    own = dict(given)
+    if "base" not in own:
+        return parse(own)
+    base = own.pop("base")
+    parse(own)  # errors are about what was written, not about what it was merged with
+    return parse(_merged(dump(named(base).recipe), own))
+
+
+def named(name: object) -> Preset:
+    """A recipe of ``sosp_core.presets``; ``RecipeInvalid`` names those there are."""
+    if isinstance(name, str) and name in PRESETS:
+        return PRESETS[name]
+    raise RecipeInvalid(field="base", reason=f"there is no recipe {name!r}; {_hint(str(name), [*PRESETS])}")
+
+
+def _merged(base: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in own.items():
+        inner = merged.get(key)
+        merged[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    if any(own.get(name) is not None for name in EITHER):  # a budget is one of them
+        merged |= {name: None for name in EITHER if name in base and name not in own}
+    return merged
 
 
 def dump(recipe: Recipe) -> dict[str, Any]:
@@ -60,6 +99,21 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RecipeInvalid(field="(file)", reason=f"{path.name} must hold a JSON object")
     return value
+
+
+def look_up(asked: str | None) -> dict[str, Any]:
+    """The object in the recipe file ``asked``, or one that stands for the recipe of that name.
+
+    Raises:
+        RecipeInvalid: It is neither, or the file holds no JSON object.
+    """
+    if asked is None:
+        return {}
+    if asked not in PRESETS and Path(asked).is_file():
+        return read_object(Path(asked))
+    if asked not in PRESETS and ("/" in asked or asked.endswith(".json")):
+        raise RecipeInvalid(field="(file)", reason=f"there is no file {asked}")
+    return {"base": named(asked).name}
 
 
 def apply_overrides(recipe: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
@@ -111,7 +165,10 @@ def _explain(error: ErrorDetails) -> RecipeInvalid:
     location = [str(part) for part in error["loc"]]
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "unexpected_keyword_argument":
-        message = _unknown(location[-1], _fields_at(location[:-1]))
+        message = f"unknown field; {_hint(location[-1], _fields_at(location[:-1]))}"
+    elif error["type"] == "enum" and isinstance(error["input"], str):
+        choices = re.findall(r"'([^']+)'", message)
+        message = f"{error['input']!r} is not allowed; {_hint(error['input'], choices)}"
     elif error["type"] == "value_error":
         # The core's messages begin with the field they are about, where it is a single one.
         subject = message.partition(" ")[0]
@@ -119,14 +176,14 @@ def _explain(error: ErrorDetails) -> RecipeInvalid:
     return RecipeInvalid(field=".".join(location) or "(recipe)", reason=message)
 
 
-def _unknown(name: str, known: Sequence[str]) -> str:
+def _hint(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"unknown field; {hint}known: {', '.join(known)}"
+    return f"{f'did you mean {close[0]!r}? ' if close else ''}known: {', '.join(known)}"
 
 
 def _fields_at(location: Sequence[str]) -> list[str]:
     kind: Any = Recipe
     for part in location:
         kind = get_type_hints(kind).get(part) if is_dataclass(kind) else None
-    return [f.name for f in fields(kind)] if is_dataclass(kind) else []
+    names = [f.name for f in fields(kind)] if is_dataclass(kind) else []
+    return names if location else [*names, "base"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -13,6 +13,7 @@ from service import problems, recipes
 from service.jobs.order import JobOrder
 from service.jobs.states import TERMINAL, JobState
 from service.settings import QUEUE
+from sosp_core.presets import PRESETS, Preset
 
 if TYPE_CHECKING:  # the client shares these schemas, and has no database
     from service.jobs.tables import Dataset, Job, JobAttempt, JobEvent, Model, PartialUpload
@@ -28,12 +29,35 @@ Time = Annotated[datetime.datetime, AfterValidator(_utc)]
 
 
 class RecipeSchema:
-    """Documents an object as a recipe; ``recipes.parse`` is who validates it."""
+    """Documents an object, or a name, as a recipe; ``recipes.build`` is who validates it."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The JSON schema of the core's classes."""
-        return handler(recipes.ADAPTER.core_schema)
+        """The JSON schema of the core's classes, with ``base``; or one of the names."""
+        known = {"type": "string", "enum": list(PRESETS), "description": "From GET /v1/recipes."}
+        own = handler.resolve_ref_schema(handler(recipes.ADAPTER.core_schema))
+        return {"anyOf": [{**own, "properties": {"base": known, **own["properties"]}}, known]}
+
+
+class RecipeView(BaseModel):
+    """A recipe with a name."""
+
+    name: str
+    gives: str = Field(description="What comes of it.")
+    when: str = Field(description="When to take it.")
+    recipe: dict[str, Any] = Field(description="Every default spelled out.")
+
+    @classmethod
+    def of(cls, preset: Preset) -> Self:
+        """The view of a preset."""
+        told = {"name": preset.name, "gives": preset.gives, "when": preset.when}
+        return cls.model_validate({**told, "recipe": recipes.dump(preset.recipe)})
+
+
+class RecipeList(BaseModel):
+    """The recipes that have names."""
+
+    items: list[RecipeView]
 
 
 class Strict(BaseModel):
@@ -50,8 +74,9 @@ class JobRequest(Strict):
     evaluation_id: str | None = Field(
         default=None, max_length=64, description="A dataset to measure with; else a share of dataset_id is."
     )
-    recipe: Annotated[dict[str, Any], RecipeSchema] = Field(
-        default_factory=dict, description="What to do; every field has a default."
+    recipe: Annotated[dict[str, Any] | str, RecipeSchema] = Field(
+        default_factory=dict,
+        description="What to do: a name, or an object; every field has a default, its base may be a name.",
     )
     queue: str = Field(
         default="any", pattern=f"^({QUEUE})$", description="Where to run: any, cpu, gpu or bench.<label>."
@@ -67,7 +92,7 @@ class JobRequest(Strict):
             model_id=self.model_id,
             dataset_id=self.dataset_id,
             evaluation_id=self.evaluation_id,
-            recipe=recipes.dump(recipes.parse(self.recipe)),
+            recipe=recipes.dump(recipes.build(self.recipe)),
             queue=self.queue,
             callback_url=self.callback_url,
         )
@@ -126,6 +151,27 @@ class UploadPage(BaseModel):
 
     items: list[UploadView]
     next_cursor: str | None
+
+
+class InspectionError(BaseModel):
+    """Why a file cannot be inspected."""
+
+    code: str
+    title: str
+    detail: str
+    details: dict[str, Any]
+    retryable: bool
+
+
+class InspectionView(BaseModel):
+    """What a model is, what it costs and what could be removed from it."""
+
+    state: Literal["pending", "done", "failed"]
+    model_id: str
+    inspection: dict[str, Any] | None = Field(
+        default=None, description="As `sosp inspect --json` prints it; schema sosp.inspection/1."
+    )
+    error: InspectionError | None = Field(default=None, description="Why the file cannot be read as a model.")
 
 
 class JobError(BaseModel):

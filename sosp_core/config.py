@@ -70,6 +70,16 @@ class Mode(StrEnum):
     """What the job does."""
 
     PRUNE = "prune"
+    BOTTLENECKS = "bottlenecks"  # widen the layers that limit the network, and train
+    EXPAND_PRUNE = "expand-prune"  # the same, then prune back to the budget
+
+
+class Quantization(StrEnum):
+    """How eight-bit integers come about."""
+
+    NONE = "none"
+    STATIC = "static"  # weights and activations, with ranges from the calibration data
+    DYNAMIC = "dynamic"  # weights of matrix products; activations as they come
 
 
 def _require(condition: bool, message: str) -> None:
@@ -167,7 +177,8 @@ class FinetuneConfig:
     """How the slim network recovers.
 
     Attributes:
-        epochs: Passes over the training share of the data; ``steps`` overrides it.
+        epochs: Passes over the training share of the data; ``steps`` overrides it. None passes
+            over few samples often and over many once: about 160,000 samples in 1 to 45 epochs.
         steps: Optimiser steps; 0 turns fine-tuning off.
         optimizer: ``sgd`` (momentum 0.9) or ``adamw``.
         lr: Peak learning rate; None chooses one that suits the optimiser and the network.
@@ -175,7 +186,10 @@ class FinetuneConfig:
         batch_size: Samples a step.
         distill: Weight of matching the original's outputs against the labels, 0 to 1.
         features: Weight of matching the original's inner tensors where the plan keeps them.
-        temperature: Softens both distributions of the distillation.
+        temperature: Softens both distributions of the distillation; the higher, the more it asks
+            for equal scores rather than equal answers.
+        ema: Decay a step of the running mean of the weights that is handed out; 0 hands out the
+            weights themselves.
         augment: ``auto``, ``none``, or names out of ``flip``, ``shift``, ``mixup`` and
             ``cutmix``, joined by ``+``.
         renormalise: Train networks without any normalisation as if it had been folded into their
@@ -186,15 +200,16 @@ class FinetuneConfig:
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-    epochs: float = 24.0
+    epochs: float | None = None
     steps: int | None = None
     optimizer: Optimizer = Optimizer.SGD
     lr: float | None = None
     weight_decay: float = 1e-4
-    batch_size: int = 64
+    batch_size: int = 32
     distill: float = 0.9
     features: float = 1.0
-    temperature: float = 2.0
+    temperature: float = 6.0
+    ema: float = 0.99
     augment: str = "auto"
     renormalise: bool = True
     holdout: float = 0.1
@@ -202,13 +217,17 @@ class FinetuneConfig:
     precision: Precision = Precision.AUTO
 
     def __post_init__(self) -> None:
-        _require(0 <= self.epochs <= 10_000, f"epochs must lie in 0..10000, got {self.epochs}")
+        _require(
+            self.epochs is None or 0 <= self.epochs <= 10_000,
+            f"epochs must lie in 0..10000, got {self.epochs}",
+        )
         _require(self.steps is None or self.steps >= 0, f"steps must not be negative, got {self.steps}")
         _require(self.lr is None or 0 < self.lr <= 10, f"lr must lie in (0, 10], got {self.lr}")
         _require(0 <= self.weight_decay <= 1, f"weight_decay must lie in 0..1, got {self.weight_decay}")
         _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
         _require(0 <= self.distill <= 1, f"distill must lie in 0..1, got {self.distill}")
         _require(0 <= self.features <= 1000, f"features must lie in 0..1000, got {self.features}")
+        _require(0 <= self.ema < 1, f"ema must lie in [0, 1), got {self.ema}")
         _require(self.temperature > 0, f"temperature must be positive, got {self.temperature}")
         _require(0 < self.holdout <= 0.5, f"holdout must lie in (0, 0.5], got {self.holdout}")
         _require(self.patience >= 1, f"patience must be at least 1, got {self.patience}")
@@ -217,6 +236,40 @@ class FinetuneConfig:
     def augmentations(self) -> frozenset[str] | None:
         """The augmentations asked for; None leaves the choice to the data."""
         return _augmentations(self.augment, VIEWS | MIXTURES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpandConfig:
+    """Which layers are bottlenecks, and how they are widened; for the modes that do.
+
+    The diagnosis is a pruning by the recipe's method, rounds and samples to the budget's share of
+    all structures: counted in these, whatever the budget counts, for a layer that is cheap in MACs
+    is left alone for being cheap.
+
+    Attributes:
+        factor: Bottlenecks become this many times as wide.
+        threshold: Of what was expected to go; a layer that lost less of it is a bottleneck.
+        baseline: Mode ``bottlenecks``: also widen all layers alike to as many parameters, and train
+            that with the same settings. It costs as much again.
+        distill: Takes the place of ``finetune.distill`` while the widened network trains: with
+            labels, the weight of matching the original against them. What matches the original
+            cannot surpass it.
+        best: Keep the weights that did best on held-out samples, not the last. Only for data that
+            the original was not trained on: of what it has seen, it knows every answer, and no
+            training looks better than none.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    factor: float = 2.0
+    threshold: float = 0.5
+    baseline: bool = True
+    distill: float = 0.3
+    best: bool = False
+
+    def __post_init__(self) -> None:
+        _require(1 < self.factor <= 16, f"factor must lie in (1, 16], got {self.factor}")
+        _require(0 < self.threshold <= 1, f"threshold must lie in (0, 1], got {self.threshold}")
+        _require(0 <= self.distill <= 1, f"distill must lie in 0..1, got {self.distill}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,6 +303,25 @@ class BenchmarkConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Further forms of the slim model; each is checked, judged and timed, and may fail on its own.
+
+    Attributes:
+        int8: ``none``, ``static`` or ``dynamic``: makes ``model.int8.onnx``.
+        fp16: Makes ``model.fp16.onnx``, in half precision inside.
+        samples: Calibration samples that static quantisation reads, at most.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    int8: Quantization = Quantization.NONE
+    fp16: bool = False
+    samples: int = 128
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.samples <= 100_000, f"samples must lie in 1..100000, got {self.samples}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything a job can be told besides its model and data."""
 
@@ -258,7 +330,9 @@ class Recipe:
     objective: Objective = Objective.AUTO
     prune: PruneConfig = field(default_factory=PruneConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    expand: ExpandConfig = field(default_factory=ExpandConfig)
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
     seed: int = 0
 
     def __post_init__(self) -> None:

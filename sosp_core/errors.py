@@ -13,7 +13,9 @@ SospError
 │   │   ├── UnsupportedOps      nodes
 │   │   ├── UnsupportedModel    reason
 │   │   ├── WeightsNotFinite    initializer
-│   │   └── NothingToCompress   refusals
+│   │   ├── NothingToCompress   refusals
+│   │   ├── NoBottleneck        layers, threshold
+│   │   └── NothingToWiden      refusals
 │   ├── DataError
 │   │   ├── DataUnreadable      reason
 │   │   ├── DataTooLarge        file
@@ -26,6 +28,7 @@ SospError
 │   ├── ConversionFailed    reason, node
 │   ├── ConversionDiverged      tensor, node, error, tolerance
 │   ├── SurgeryDiverged         tensor, error, tolerance
+│   ├── WideningDiverged        tensor, error, tolerance
 │   ├── WriteBackDiverged       tensor, error, tolerance
 │   ├── NotDeterministic        quantity, difference
 │   └── OutputRejected          reason
@@ -207,6 +210,32 @@ class NothingToCompress(ModelError):
         return f"nothing in this model can be removed: {why}"
 
 
+@dataclass(eq=False, kw_only=True)
+class NoBottleneck(ModelError):
+    """A global pruning took from every layer about what it took from the network."""
+
+    code: ClassVar[str] = "no_bottleneck"
+    layers: list[str]
+    threshold: float
+
+    def __str__(self) -> str:
+        return (
+            f"no layer lost less than {self.threshold:g} of what was expected; least: "
+            f"{', '.join(self.layers[:5])}; raise expand.threshold to widen these"
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class NothingToWiden(ModelError):
+    """No layer that should be widened can be, without changing what the model computes."""
+
+    code: ClassVar[str] = "nothing_to_widen"
+    refusals: list[str]
+
+    def __str__(self) -> str:
+        return f"no bottleneck of this model can be widened exactly: {'; '.join(self.refusals[:5])}"
+
+
 class DataError(InputError):
     """The calibration or evaluation data."""
 
@@ -347,6 +376,15 @@ class SurgeryDiverged(Diverged):
 
     def __str__(self) -> str:
         return self._compare("the slim model", "the masked original")
+
+
+class WideningDiverged(Diverged):
+    """The widened model does not compute what the original computes."""
+
+    code: ClassVar[str] = "widening_diverged"
+
+    def __str__(self) -> str:
+        return self._compare("the widened model", "the original")
 
 
 class WriteBackDiverged(Diverged):

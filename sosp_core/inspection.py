@@ -15,6 +15,7 @@ from sosp_core.convert.network import Network, Survey, survey
 from sosp_core.cost.model import measure
 from sosp_core.data.probe import probe_feeds
 from sosp_core.errors import DataMismatch, OutOfMemory, SospError
+from sosp_core.ir.bfloat16 import widen
 from sosp_core.ir.interface import interface
 from sosp_core.ir.kinds import unsupported
 from sosp_core.ir.load import read_model
@@ -101,6 +102,8 @@ def inspect(model: Path | bytes, data: Path | None = None) -> Inspection:
     graph = read_model(model)
     blockers = [_told(error) for error in unsupported(graph)]
     normalize(graph)
+    ports = [_port(v) for v in inputs(graph.graph)], [_port(v) for v in graph.graph.outputs]
+    widen(graph)
     found = survey(graph)
     notes: list[str] = []
     structures = None
@@ -121,8 +124,8 @@ def inspect(model: Path | bytes, data: Path | None = None) -> Inspection:
             blockers.append(_told(error))
     blockers += [f"unsupported_op: {reason}" for reason in found.refused.values()]
     return Inspection(
-        inputs=[_port(v) for v in inputs(graph.graph)],
-        outputs=[_port(v) for v in graph.graph.outputs],
+        inputs=ports[0],
+        outputs=ports[1],
         exporter=" ".join(filter(None, (graph.producer_name, graph.producer_version))),
         opset=opset(graph),
         opsets=dict(graph.graph.opset_imports),

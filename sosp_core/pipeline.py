@@ -11,6 +11,8 @@ from sosp_core.checkpoints import Checkpoints, NoCheckpoints
 from sosp_core.config import Mode, Recipe
 from sosp_core.errors import OutOfMemory
 from sosp_core.machine import pick_device
+from sosp_core.modes.bottlenecks import bottlenecks
+from sosp_core.modes.expand_prune import expand_prune
 from sosp_core.modes.outcome import Outcome
 from sosp_core.modes.prune import prune
 from sosp_core.modes.run import Run, Source
@@ -26,10 +28,15 @@ STAGES: tuple[str, ...] = (
     "write",
     "evaluate",
     "benchmark",
+    "export",
     "report",
 )
 
-MODES: Mapping[Mode, Callable[[Run, Source], Outcome]] = {Mode.PRUNE: prune}
+MODES: Mapping[Mode, Callable[[Run, Source], Outcome]] = {
+    Mode.PRUNE: prune,
+    Mode.BOTTLENECKS: bottlenecks,
+    Mode.EXPAND_PRUNE: expand_prune,
+}
 
 
 def compress(

@@ -162,7 +162,7 @@ class Stack:
         environment = self.environment() | changed.environment()
         worker = self._spawn([sys.executable, "-m", "worker"], environment)
         self.workers.append(worker)
-        until(lambda: any(name.endswith(f":{worker.pid}") for name in self.present()), 60)
+        until(lambda: any(name.endswith(f":{worker.pid}") for name in self.present()), 180)
         return worker
 
     def present(self) -> list[str]:

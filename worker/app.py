@@ -14,6 +14,7 @@ from service.jobs.database import Database
 from service.jobs.messages import celery_config
 from service.settings import Settings
 from worker import tasks
+from worker.inspector import Inspector
 from worker.presence import Beacon
 
 
@@ -35,7 +36,7 @@ def create_worker(settings: Settings) -> Celery:
     stopping = multiprocessing.RawValue("b", 0)
     tasks.register(app, settings, worker=worker, stopping=lambda: bool(stopping.value))
     signals.setup_logging.connect(lambda **kwargs: logs.configure(settings), weak=False)
-    _announce(Beacon(settings, worker), stopping)
+    _announce(Beacon(settings, worker), Inspector(settings), stopping)
     return app
 
 
@@ -51,16 +52,18 @@ def _worker_config() -> dict[str, Any]:
     }
 
 
-def _announce(beacon: Beacon, stopping: Any) -> None:
-    """Be present from start to end, and hand a running job back when asked to end."""
+def _announce(beacon: Beacon, inspector: Inspector, stopping: Any) -> None:
+    """Be present, and look at models, from start to end; hand a running job back when asked to end."""
 
     def on_ready(**kwargs: Any) -> None:
         beacon.start()
+        inspector.start()
 
     def on_shutting_down(**kwargs: Any) -> None:
         stopping.value = 1
 
     def on_shutdown(**kwargs: Any) -> None:
+        inspector.stop()
         beacon.stop()
 
     signals.worker_ready.connect(on_ready, weak=False)

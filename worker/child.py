@@ -27,7 +27,7 @@ from sosp_core.checkpoints import CheckpointFolder
 from sosp_core.errors import OutOfMemory, SospError
 from worker.confine import Limits, confine
 from worker.memory import exhausted_device
-from worker.wire import Order
+from worker.wire import INSPECTION, Order
 
 INTERNAL = {
     "code": "internal",
@@ -78,6 +78,8 @@ class PipeProgress:
 
 def run(order: Order, progress: PipeProgress) -> dict[str, Any]:
     """Compress, and return what to tell the supervisor."""
+    if order.recipe is None:
+        return _look_at(Path(order.model), Path(order.out))
     from sosp_core import compress  # loads torch and ONNX Runtime: here, and nowhere else in a worker
 
     outcome = compress(
@@ -90,6 +92,15 @@ def run(order: Order, progress: PipeProgress) -> dict[str, Any]:
         checkpoints=CheckpointFolder(Path(order.checkpoints), order.checkpoint_every_s),
     )
     return {"done": {"metrics": {"summary": finite(outcome.report.rows())}}}
+
+
+def _look_at(model: Path, out: Path) -> dict[str, Any]:
+    """Inspect a model; what was found goes to a file, since it may be longer than a message."""
+    from sosp_core.inspection import inspect
+
+    found = finite(inspect(model).to_json())
+    (out / INSPECTION).write_text(json.dumps(found), "utf-8")
+    return {"done": {"metrics": {}}}
 
 
 def guarded(order: Order, progress: PipeProgress) -> dict[str, Any]:

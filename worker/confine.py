@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.settings import Settings
+
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 PR_SET_NO_NEW_PRIVS = 38
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
@@ -28,6 +30,16 @@ class Limits:
     cpu_s: int = 0
     file_bytes: int = 0
     network: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """The limits an installation sets its jobs."""
+        return cls(
+            memory_bytes=settings.job_memory_bytes,
+            cpu_s=settings.job_cpu_s,
+            file_bytes=settings.job_file_bytes,
+            network=settings.job_network,
+        )
 
 
 def confine(limits: Limits) -> None:

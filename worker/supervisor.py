@@ -152,16 +152,11 @@ class Attempt:
         try:
             work = self.owner.artifacts.begin(self.claim.job_id, self.claim.fence)
             inputs = lay_out(work, self.claim, self.owner.blobs)
-            settings = self.owner.settings
-            limits = Limits(
-                memory_bytes=settings.job_memory_bytes,
-                cpu_s=settings.job_cpu_s,
-                file_bytes=settings.job_file_bytes,
-                network=settings.job_network,
-            )
+            settings, recipe = self.owner.settings, self.claim.recipe
             place = self.owner.artifacts.checkpoints(self.claim.job_id, self.claim.ancestors)
             kept = CheckpointFolder(place, settings.checkpoint_every_s)
-            with Child(work, inputs, self.claim, limits, kept, log_bytes=settings.job_log_bytes) as child:
+            limits = Limits.of(settings)
+            with Child(work, inputs, recipe, limits, kept, log_bytes=settings.job_log_bytes) as child:
                 return self._watch(child)
         except SospError as error:
             return Failed(tell(error))

@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import Any
 
 LONGEST_LINE = 2**20
+# What a child that looks at a model leaves in its ``out``.
+INSPECTION = "inspection.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """Everything a child needs to know; it is given no access to the job store."""
+    """Everything a child needs to know; it is given no access to the job store.
+
+    Without a recipe there is no job: the model is looked at, and ``data`` is not used.
+    """
 
     parent: int
     pipe: int
     model: str
     data: str
     evaluation: str | None
-    recipe: dict[str, Any]
+    recipe: dict[str, Any] | None
     out: str
     checkpoints: str
     checkpoint_every_s: float

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli.complete import recipe_names
+from service.cli.complete import settings as complete_settings
 from service.cli.output import ApiKey, Bar, BarProgress, Json, print_comparison, print_json
 from sosp_core.config import Method, Metric, Recipe
 
@@ -58,10 +60,19 @@ def compress(
     metric: Annotated[Metric | None, typer.Option(help="What the budget counts.")] = None,
     method: Annotated[Method | None, typer.Option(help="How structures are scored.")] = None,
     recipe: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="A recipe, as JSON.")
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE", help="One of sosp recipes, or a JSON file.", autocompletion=recipe_names
+        ),
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="A recipe field; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="PATH=VALUE",
+            help="A recipe field; repeatable.",
+            autocompletion=complete_settings,
+        ),
     ] = None,
     server: Annotated[str | None, typer.Option(help="Address of a server to do the work.")] = None,
     api_key: ApiKey = None,
@@ -85,8 +96,8 @@ def compress(
     _show(made, paths, as_json=as_json)
 
 
-def _recipe(file: Path | None, *, settings: list[str], **flags: Any) -> Recipe:
-    """The recipe file, if any, with every flag that was given on top."""
+def _recipe(asked: str | None, *, settings: list[str], **flags: Any) -> Recipe:
+    """The recipe of a file or a name, if any, with every flag that was given on top."""
     from service import recipes
 
     budget = {"keep": flags["keep"], "metric": flags["metric"]}
@@ -97,8 +108,7 @@ def _recipe(file: Path | None, *, settings: list[str], **flags: Any) -> Recipe:
         given.append("prune.budget.at_most=null")  # the other way to say how much
     if flags["method"] is not None:
         given.append(f"prune.method={flags['method']}")
-    base = recipes.read_object(file) if file else {}
-    return recipes.parse(recipes.apply_overrides(base, [*given, *settings]))
+    return recipes.build(recipes.apply_overrides(recipes.look_up(asked), [*given, *settings]))
 
 
 def _here(inputs: Inputs, recipe: Recipe, scratch: Path, bar: Bar) -> Made:
@@ -112,8 +122,7 @@ def _here(inputs: Inputs, recipe: Recipe, scratch: Path, bar: Bar) -> Made:
         evaluation=inputs.evaluation,
         progress=BarProgress(bar),
     )
-    files = (outcome.model, outcome.report_json, outcome.report_html, outcome.plan)
-    return Made({path.name: path for path in files}, outcome.report.rows())
+    return Made({path.name: path for path in outcome.files}, outcome.report.rows())
 
 
 def _remotely(to: Destination, inputs: Inputs, recipe: Recipe, scratch: Path, bar: Bar) -> Made:
@@ -140,19 +149,20 @@ def _uploading(bar: Bar, path: Path) -> UploadProgress:
 
 
 def _place(made: Made, output: Path, report: Path | None) -> dict[str, str]:
-    """Move the files to where they were asked for."""
-    places = {
-        "model.onnx": output,
-        "report.json": output.with_name(f"{output.stem}.report.json"),
-        "report.html": output.with_name(f"{output.stem}.report.html"),
-        "plan.json": output.with_name(f"{output.stem}.plan.json"),
-    }
+    """Move the files to where they were asked for: the model there, the others beside it."""
+    places = {name: _beside(output, name) for name in made.files}
     for name, place in places.items():
         shutil.move(made.files[name], place)
     if report is not None:
         report.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(places["report.json" if report.suffix == ".json" else "report.html"], report)
     return {name: str(place) for name, place in places.items()}
+
+
+def _beside(output: Path, name: str) -> Path:
+    if name == "model.onnx":
+        return output
+    return output.with_name(f"{output.stem}.{name.removeprefix('model.')}")
 
 
 def _show(made: Made, paths: dict[str, str], *, as_json: bool) -> None:

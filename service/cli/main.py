@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from service.cli import admin, compress, doctor, jobs, keys, local, serve
+from service.cli import admin, compress, doctor, jobs, keys, local, recipes, serve
 from service.cli.output import print_json
 from sosp_core.errors import InputError, SospError, every_error
 
@@ -17,12 +17,12 @@ DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 app = typer.Typer(
     name="sosp",
     help="Make an ONNX model smaller and faster, and prove what that costs.",
-    add_completion=False,
     rich_markup_mode=None,
 )
 app.command("compress")(compress.compress)
 app.command("inspect")(local.inspect)
 app.command("bench")(local.bench)
+app.command("recipes")(recipes.recipes)
 app.command("serve")(serve.serve)
 app.command("worker")(serve.worker)
 app.command("doctor")(doctor.doctor)

@@ -8,9 +8,6 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 
@@ -24,11 +21,22 @@ def print_json(document: Any) -> None:
     typer.echo(json.dumps(document, indent=2))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; texts are shown as they are, never as markup."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, prose: bool = False) -> None:
+    """Print a table; texts are shown as they are, never as markup.
+
+    Args:
+        columns: The heads.
+        rows: As many cells each.
+        prose: The cells hold sentences: set flush left, with room between the rows.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 1, 0) if prose else (0, 1))
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        flush = "left" if prose or index == 0 else "right"
+        table.add_column(column, justify=flush, overflow="fold", no_wrap=prose and index == 0)  # type: ignore[arg-type]
     for row in rows:
         table.add_row(*map(escape, row))
     Console(highlight=False, emoji=False).print(table)
@@ -43,6 +51,7 @@ class Bar:
     """A progress bar on stderr, shown only to people."""
 
     def __init__(self) -> None:
+        from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
         console = Console(stderr=True)

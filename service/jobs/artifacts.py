@@ -21,7 +21,12 @@ MEDIA_TYPES = {
     "report.json": "application/json",
     "report.html": "text/html; charset=utf-8",
     "plan.json": "application/json",
+    "MODEL_CARD.md": "text/markdown; charset=utf-8",
+    "model.int8.onnx": "application/octet-stream",
+    "model.fp16.onnx": "application/octet-stream",
 }
+#: Made only if the recipe asks for them, and then only if they can be.
+OPTIONAL = frozenset({"model.int8.onnx", "model.fp16.onnx"})
 
 
 @dataclass(frozen=True)
@@ -81,12 +86,13 @@ class Artifacts:
         """Make the attempt's files final and list them.
 
         Raises:
-            ResultIncomplete: A file is missing.
+            ResultIncomplete: A file that is not optional is missing.
             StorageFull: The disk is full.
         """
         out, place = self._work(job_id, fence) / "out", self._place(job_id, fence)
         with full_disk("the job's files"):
-            artifacts = [_describe(out / name) for name in MEDIA_TYPES]
+            made = [name for name in MEDIA_TYPES if name not in OPTIONAL or (out / name).is_file()]
+            artifacts = [_describe(out / name) for name in made]
             sync_directory(out)
             out.replace(place)
             sync_directory(place.parent)

@@ -113,8 +113,10 @@ class Blobs:
             sync_directory(place.parent)
 
     def discard(self, sha256: str) -> None:
-        """Remove the bytes of that digest."""
+        """Remove the bytes of that digest, and what was found out about them."""
         self.path(sha256).unlink(missing_ok=True)
+        for path in (self._root.parent / "inspections").glob(f"{sha256}.*"):
+            path.unlink(missing_ok=True)
 
     def every(self) -> Iterator[tuple[str, Path]]:
         """Every stored file and its digest."""
@@ -146,7 +148,7 @@ class Blobs:
         for path in self.temporary.iterdir():
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < time.time() - older_than_s:
-                    path.unlink()
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ WEIGHTS: Mapping[str, float] = {
     "write": 2,
     "evaluate": 7,
     "benchmark": 9,
+    "export": 1,
     "report": 1,
 }
 TOTAL = sum(WEIGHTS.values())

@@ -26,6 +26,8 @@ MOST_BLOCKS = 400
 NARROW = 0.02  # stop early once the interval is this narrow
 RESAMPLES = 1000
 
+Spread = tuple[float, float, float, float, float]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
@@ -33,12 +35,14 @@ class Latency:
 
     Attributes:
         throughput: Samples per second at the median.
+        spread: Percentiles 5, 25, 50, 75 and 95; None where only the others were noted.
     """
 
     median: float
     p95: float
     best: float
     throughput: float
+    spread: Spread | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,9 +180,11 @@ def _ratio(times: list[list[list[float]]], rng: np.random.Generator) -> tuple[fl
 
 def _latency(seconds: list[float], size: int) -> Latency:
     median = float(np.median(seconds))
+    p5, p25, p50, p75, p95 = map(float, np.percentile(seconds, [5, 25, 50, 75, 95]))
     return Latency(
         median=median,
-        p95=float(np.percentile(seconds, 95)),
+        p95=p95,
         best=min(seconds),
         throughput=size / median,
+        spread=(p5, p25, p50, p75, p95),
     )

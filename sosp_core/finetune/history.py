@@ -9,10 +9,15 @@ from sosp_core.finetune.evaluate import Quality
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One evaluation on the held-out samples."""
+    """One evaluation on the held-out samples.
+
+    Attributes:
+        objective: What the best weights are chosen by, the smallest.
+    """
 
     step: int
     quality: Quality
+    objective: float
 
 
 @dataclass(kw_only=True)

@@ -12,9 +12,10 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from sosp_core.checkpoints import LARGEST_SHARE, Kept, Sink
+from sosp_core.finetune.average import State
 from sosp_core.finetune.evaluate import Quality
 from sosp_core.finetune.history import History, Point
 
@@ -30,6 +31,7 @@ class Course:
     Attributes:
         best: The evaluation whose weights are to be kept.
         weights: Those weights, and buffers.
+        mean: The running mean of the weights; it is what evaluations judge.
         rate: What the learning rate is multiplied with; less than 1 after a restart.
         since: Evaluations since the best.
         order: Samples of the batches that are left of the epoch, the next one last.
@@ -37,7 +39,8 @@ class Course:
 
     history: History
     best: Point
-    weights: dict[str, Tensor]
+    weights: State
+    mean: State
     rate: float = 1.0
     since: int = 0
     order: list[NDArray[np.int64]] = field(default_factory=list)
@@ -71,6 +74,7 @@ class Journal:
             "student": self._student.state_dict(),
             "optimizer": optimizer.state_dict(),
             "weights": course.weights,
+            "mean": course.mean,
             "history": asdict(course.history),
             "best": asdict(course.best),
             "rate": course.rate,
@@ -91,7 +95,7 @@ class Journal:
             return None
         try:
             state = torch.load(io.BytesIO(found[0]), map_location="cpu", weights_only=True)
-            if not _fits(self._student, state["student"]) or not _fits(self._student, state["weights"]):
+            if not all(_fits(self._student, state[part]) for part in ("student", "weights", "mean")):
                 raise ValueError("its weights are of other shapes")
             course = _course(state)
             optimizer.load_state_dict(state["optimizer"])
@@ -102,7 +106,8 @@ class Journal:
         _lay_out(optimizer)
         self._set_generators(state["generators"])
         device = next(self._student.parameters()).device
-        course.weights = {name: tensor.to(device) for name, tensor in course.weights.items()}
+        course.weights = _at(device, course.weights)
+        course.mean = _at(device, course.mean)
         return course
 
     def _generators(self) -> dict[str, Any]:
@@ -130,6 +135,7 @@ def _course(state: dict[str, Any]) -> Course:
         history=history,
         best=_point(state["best"]),
         weights=state["weights"],
+        mean=state["mean"],
         rate=state["rate"],
         since=state["since"],
         order=[part.numpy() for part in state["order"]],
@@ -137,10 +143,14 @@ def _course(state: dict[str, Any]) -> Course:
 
 
 def _point(told: dict[str, Any]) -> Point:
-    return Point(step=told["step"], quality=Quality(**told["quality"]))
+    return Point(step=told["step"], quality=Quality(**told["quality"]), objective=told["objective"])
 
 
-def _fits(network: nn.Module, saved: dict[str, Tensor]) -> bool:
+def _at(device: torch.device, state: State) -> State:
+    return {name: tensor.to(device) for name, tensor in state.items()}
+
+
+def _fits(network: nn.Module, saved: State) -> bool:
     own = network.state_dict()
     return own.keys() == saved.keys() and all(own[n].shape == saved[n].shape for n in own)
 

@@ -1,28 +1,23 @@
 """Mode ``prune``: every hand-over is proved before the next stage begins.
 
 bytes → model → network → structures → prices → plan → slim model → trained weights → slim
-model → benchmark → report.
+model → benchmark → further forms → report.
 """
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import asdict
-
-from sosp_core.bench.compare import Comparison
-from sosp_core.finetune.history import History
-from sosp_core.machine import describe_machine, library_versions
+from sosp_core.modes.assemble import assemble
 from sosp_core.modes.outcome import Outcome, save
 from sosp_core.modes.run import Run, Source
-from sosp_core.report.report import Checks, Report
+from sosp_core.report.report import Checks
 from sosp_core.runtime.session import serialize
-from sosp_core.select.plan import Plan
-from sosp_core.stages.choose import Choice, choose, offer
+from sosp_core.stages.choose import choose, offer
 from sosp_core.stages.cut import cut
-from sosp_core.stages.judge import Verdict, benchmark, judge, slower
-from sosp_core.stages.recover import finetune, write
+from sosp_core.stages.export import export
+from sosp_core.stages.judge import benchmark, judge, slower
+from sosp_core.stages.recover import deliver, finetune, write
 from sosp_core.stages.resume import CUT, MASK
-from sosp_core.stages.subject import Subject, convert, load
+from sosp_core.stages.subject import convert, load
 
 
 def prune(run: Run, source: Source) -> Outcome:
@@ -48,42 +43,23 @@ def prune(run: Run, source: Source) -> Outcome:
         verdict = judge(subject, serialize(slim.model), content)
     with run.stage("benchmark"):
         timed = benchmark(subject, content, progress)
+    with run.stage("export"):
+        exports = export(subject, content, progress)
     checks = Checks(conversion=conversion, surgery=slim.error, write_back=write_back)
     with run.stage("report"):
-        report = _report(run, subject, choice, plan, content, verdict, timed, trained.history, checks)
-        return save(run.out, content, plan, choice.structures, report)
-
-
-def _report(
-    run: Run,
-    subject: Subject,
-    choice: Choice,
-    plan: Plan,
-    content: bytes,
-    verdict: Verdict,
-    timed: tuple[Comparison, ...],
-    history: History,
-    checks: Checks,
-) -> Report:
-    return Report(
-        recipe=asdict(run.recipe),
-        model_sha256=hashlib.sha256(subject.original).hexdigest(),
-        costs_before=plan.before,
-        costs_after=plan.after,
-        file_before=len(subject.original),
-        file_after=len(content),
-        judged_on=verdict.judged_on,
-        samples_judged=verdict.samples,
-        quality_before=verdict.before,
-        quality_pruned=verdict.pruned,
-        quality_after=verdict.after,
-        benchmark=timed,
-        layers=plan.layers,
-        refusals=tuple(str(r) for r in choice.structures.refusals),
-        training=history,
-        checks=checks,
-        warnings=(*subject.warnings(), *slower(timed)),
-        timings=run.timings,
-        versions=library_versions(),
-        machine=describe_machine(run.device),
-    )
+        content = deliver(subject, content)
+        report = assemble(
+            *(run, subject),
+            before=plan.before,
+            after=plan.after,
+            layers=plan.layers,
+            refusals=choice.structures.refusals,
+            content=content,
+            verdict=verdict,
+            timed=timed,
+            exports=exports,
+            history=trained.history,
+            checks=checks,
+            warnings=slower(timed),
+        )
+        return save(run.out, content, plan, choice.structures, report, exports.files)

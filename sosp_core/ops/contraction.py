@@ -31,6 +31,22 @@ def conv_transpose(node: ir.Node, flow: Flow) -> None:
     _convolution(node, flow, out_axis=1, in_axis=0)
 
 
+@rules.register("FusedConv", domain=MICROSOFT)
+def fused_conv(node: ir.Node, flow: Flow) -> None:
+    """``activation(conv(x, w, b) + z)``: the channels of z are those that the convolution makes."""
+    conv(node, flow)
+    z = node.inputs[3] if len(node.inputs) > 3 else None
+    if z is None:
+        return
+    flow.spare(z, set(range(len(flow.shape(z)))) - {1})
+    made, added = flow.of(node.outputs[0]).get(1), flow.of(z).get(1)
+    if made is not None and added is not None:
+        flow.space.unite(made, added)
+    elif made is not None or added is not None:
+        reason = f"combined with {z.name!r}, whose width cannot change"
+        flow.refuse(node, reason, *(ids for ids in (made, added) if ids is not None))
+
+
 def _convolution(node: ir.Node, flow: Flow, *, out_axis: int, in_axis: int) -> None:
     x, weight = node.inputs[0], node.inputs[1]
     if x is None or weight is None:
@@ -40,17 +56,17 @@ def _convolution(node: ir.Node, flow: Flow, *, out_axis: int, in_axis: int) -> N
     flow.spare(x, range(2, len(flow.shape(x))))
     if spatial := [ids for axis, ids in flow.of(x).items() if axis != 1]:
         flow.refuse(node, "structure on a spatial axis", *spatial)
-    group = attribute(node, "group", 1)
+    group, transposed = attribute(node, "group", 1), node.op_type == "ConvTranspose"
     w_shape, y_shape = flow.shape(weight), flow.shape(node.outputs[0])
     # Positions at which a weight acts: output pixels for Conv, input pixels for ConvTranspose.
-    pixels = prod((y_shape if node.op_type == "Conv" else flow.shape(x))[2:])
+    pixels = prod((flow.shape(x) if transposed else y_shape)[2:])
     if not weight.is_initializer():
         _uncut(node, flow, pixels * prod(w_shape))
     elif group == 1:
         _dense(node, flow, out_axis, in_axis, pixels * prod(w_shape[2:]))
-    elif group == flow.shape(x)[1] and w_shape[in_axis if node.op_type == "Conv" else out_axis] == 1:
-        _depthwise(node, flow, out_axis if node.op_type == "Conv" else in_axis, pixels * prod(w_shape[2:]))
-    elif node.op_type == "Conv":
+    elif group == flow.shape(x)[1] and w_shape[1] == 1:
+        _depthwise(node, flow, 0, pixels * prod(w_shape[2:]))
+    elif not transposed:
         _grouped(node, flow, group, pixels * prod(w_shape[2:]))
     else:
         flow.refuse(node, "a grouped transposed convolution")
@@ -74,7 +90,7 @@ def _dense(node: ir.Node, flow: Flow, out_axis: int, in_axis: int, work: int) ->
         coefficient *= w_shape[in_axis]
     else:
         flow.bind(node, 1, in_axis, ids_in)
-        flow.read(node, 0, 1)
+        flow.read(node, 0, 1, against=(1, in_axis))
         factors += (ids_in,)
     flow.layers.append(
         Layer(node=node.name or "", coefficient=coefficient, factors=factors, produces=ids_out)
@@ -116,7 +132,7 @@ def _grouped(node: ir.Node, flow: Flow, group: int, work: int) -> None:
     else:
         in_group = flow.unite_over(ids_in.reshape(group, -1), axis=1)
         flow.bind(node, 1, 1, in_group)
-        flow.read(node, 0, 1)
+        flow.read(node, 0, 1, against=(1, 1))
         factors += (in_group,)
     flow.layers.append(
         Layer(node=node.name or "", coefficient=coefficient, factors=factors, produces=ids_out)
@@ -133,6 +149,7 @@ def _bind_bias(node: ir.Node, flow: Flow, ids: Ids) -> None:
         flow.refuse(node, "its bias is computed, not stored", ids)
 
 
+@rules.register("FusedGemm", domain=MICROSOFT)
 @rules.register("Gemm")
 def gemm(node: ir.Node, flow: Flow) -> None:
     """``y = α·A'·B' + β·C`` with A' and B' transposed on demand; B holds the weights.
@@ -187,14 +204,17 @@ def fused_matmul(node: ir.Node, flow: Flow) -> None:
     a, b = node.inputs[0], node.inputs[1]
     if a is None or b is None:
         return
-    flipped = [name for name in ("transA", "transBatchA", "transBatchB") if attribute(node, name, 0)]
-    if not flipped and not attribute(node, "transB", 0):
+    flip_a, flip_b = (bool(attribute(node, name, 0)) for name in ("transA", "transB"))
+    flip_batch = any(attribute(node, name, 0) for name in ("transBatchA", "transBatchB"))
+    if not (flip_a or flip_b or flip_batch):
         matmul(node, flow)
-    elif not flipped and _is_matrix(flow, b) and not a.is_initializer():
+    elif not (flip_a or flip_batch) and _is_matrix(flow, b) and not a.is_initializer():
         _times_weight(node, flow, a, in_axis=1, out_axis=0)
+    elif not (flip_batch or a.is_initializer() or b.is_initializer()):
+        _product(node, flow, a, b, flip_a=flip_a, flip_b=flip_b)
     else:
         flow.refuse(node, "a product of transposed factors")
-        depth = flow.shape(a)[-2 if "transA" in flipped else -1]
+        depth = flow.shape(a)[-2 if flip_a else -1]
         _uncut(node, flow, prod(flow.shape(node.outputs[0])) / flow.shapes.batch * depth)
 
 
@@ -243,7 +263,7 @@ def _contract(
         coefficient *= shape[in_axis]
     else:
         flow.bind(node, 1, in_axis, ids_in)
-        flow.read(node, 0, x_axis)
+        flow.read(node, 0, x_axis, against=(1, in_axis))
         factors += (ids_in,)
     flow.layers.append(
         Layer(node=node.name or "", coefficient=coefficient, factors=factors, produces=ids_out)
@@ -251,8 +271,13 @@ def _contract(
     return ids_out
 
 
-def _product(node: ir.Node, flow: Flow, a: ir.Value, b: ir.Value) -> None:
-    """Two computed factors: unite the summed axes, align the batch axes, pass the rest."""
+def _product(
+    node: ir.Node, flow: Flow, a: ir.Value, b: ir.Value, *, flip_a: bool = False, flip_b: bool = False
+) -> None:
+    """Two computed factors: unite the summed axes, align the batch axes, pass the rest.
+
+    A factor is *flipped* if its last two axes are swapped before it is multiplied.
+    """
     y_shape = flow.shape(node.outputs[0])
     rank_a, rank_b, rank_y = len(flow.shape(a)), len(flow.shape(b)), len(y_shape)
     if rank_a < 2 or rank_b < 2:
@@ -261,21 +286,24 @@ def _product(node: ir.Node, flow: Flow, a: ir.Value, b: ir.Value) -> None:
     # What is joint with a batch axis goes there: whole heads, not a dimension of every head.
     flow.spare(a, {rank_a - 2, rank_a - 1})
     flow.spare(b, {rank_b - 2, rank_b - 1})
-    summed_a, summed_b = flow.of(a).get(rank_a - 1), flow.of(b).get(rank_b - 2)
+    row, across = (rank_a - 1, rank_a - 2) if flip_a else (rank_a - 2, rank_a - 1)
+    down, column = (rank_b - 1, rank_b - 2) if flip_b else (rank_b - 2, rank_b - 1)
+    summed_a, summed_b = flow.of(a).get(across), flow.of(b).get(down)
     if (summed_a is None) != (summed_b is None):
         for ids in (summed_a, summed_b):
             if ids is not None:
                 flow.refuse(node, "the other factor has no structure on the summed axis", ids)
     elif summed_a is not None and summed_b is not None:
         flow.space.unite(summed_a, summed_b)
-        flow.read(node, 0, rank_a - 1)
-        flow.read(node, 1, rank_b - 2)
+        flow.read(node, 0, across)
+        flow.read(node, 1, down)
     out: dict[int, Ids] = {}
-    for value, rank, summed in ((a, rank_a, rank_a - 1), (b, rank_b, rank_b - 2)):
+    kept = {row: rank_y - 2}, {column: rank_y - 1}
+    for value, rank, summed, moved in ((a, rank_a, across, kept[0]), (b, rank_b, down, kept[1])):
         for axis, ids in flow.of(value).items():
             if axis == summed:
                 continue
-            y_axis = rank_y - rank + axis
+            y_axis = moved.get(axis, rank_y - rank + axis)
             if len(ids) != y_shape[y_axis]:
                 flow.refuse(node, "structure on a broadcast axis", ids)
             elif y_axis in out:
@@ -283,7 +311,7 @@ def _product(node: ir.Node, flow: Flow, a: ir.Value, b: ir.Value) -> None:
             else:
                 out[y_axis] = ids
     _check_batch_axes(node, flow, out, (a, b))
-    depth = flow.shape(a)[-1]
+    depth = flow.shape(a)[across]
     free = [ids for ids in (*out.values(), summed_a) if ids is not None]
     coefficient = prod(y_shape) / flow.shapes.batch * depth / prod(len(ids) for ids in free)
     flow.layers.append(Layer(node=node.name or "", coefficient=coefficient, factors=tuple(free)))

@@ -44,8 +44,9 @@ def einsum(node: ir.Node, flow: Flow) -> None:
         if all(_stored(node, i) for i, _ in users):
             made = ids
         elif letter not in result:
+            stored = next((pair for pair in users if _stored(node, pair[0])), None)
             for i, axis in users:
-                flow.read(node, i, axis)
+                flow.read(node, i, axis, against=stored)
     for ids in slots.values():
         work /= len(ids)
     flow.layers.append(

@@ -20,13 +20,18 @@ Joints = Mapping[tuple[int, ...], Ids]
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """A node that sums over a structured axis of an input: where a gate makes masking exact."""
+    """A node that sums over a structured axis of an input: where a gate makes masking exact.
+
+    Attributes:
+        weight: (initializer, axis) that this axis is summed against; None where nothing stored is.
+    """
 
     value: str
     node: str
     position: int
     axis: int
     ids: Ids
+    weight: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,15 +172,29 @@ class Flow:
             known[axis] = ids
         self.bound_uses.add((node.name or "", position, axis))
 
-    def read(self, node: ir.Node, position: int, axis: int) -> None:
-        """Note that ``node`` sums over this axis of its input, if it is structured."""
+    def read(self, node: ir.Node, position: int, axis: int, against: tuple[int, int] | None = None) -> None:
+        """Note that ``node`` sums over this axis of its input, if it is structured.
+
+        Args:
+            node: The reader.
+            position: Of the input that it reads.
+            axis: Of that input.
+            against: (position, axis) of the stored weight that each entry is multiplied with.
+        """
         value = node.inputs[position]
         ids = self.peek(value).get((axis,))
         if value is not None and ids is not None:
-            reading = Reading(
-                value=value.name or "", node=node.name or "", position=position, axis=axis, ids=ids
+            weight = None if against is None else node.inputs[against[0]]
+            self.readings.append(
+                Reading(
+                    value=value.name or "",
+                    node=node.name or "",
+                    position=position,
+                    axis=axis,
+                    ids=ids,
+                    weight=None if weight is None or against is None else (weight.name or "", against[1]),
+                )
             )
-            self.readings.append(reading)
 
     def refuse(self, node: ir.Node, reason: str, *ids: Ids) -> None:
         """Freeze slots (by default all that the node's inputs carry) and say why."""

@@ -210,7 +210,7 @@ def _pinned(place: Place) -> str:
 
 
 #: Inputs that hold a target shape, which the rule of the operator makes follow.
-TARGETS = {("Reshape", 1), ("Expand", 1), ("Resize", 3)}
+TARGETS = {("Reshape", 1), ("Expand", 1), ("Resize", 3), ("ConstantOfShape", 0)}
 
 
 def freeze_escapes(graph: ir.Graph, flow: Flow) -> None:

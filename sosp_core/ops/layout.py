@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from sosp_core.ir.view import attribute, constant
 from sosp_core.ops.flow import Flow
-from sosp_core.ops.integers import follow_target
+from sosp_core.ops.integers import Dimension, follow_target, trace
 from sosp_core.ops.slots import Ids
 from sosp_core.ops.table import rules
 
@@ -43,6 +43,25 @@ def relabel(node: ir.Node, flow: Flow) -> None:
 @rules.register("Shape", "Size")
 def shape(node: ir.Node, flow: Flow) -> None:
     """Reads sizes at run time, when they are already the slim ones."""
+
+
+@rules.register("ConstantOfShape")
+def constant_of_shape(node: ir.Node, flow: Flow) -> None:
+    """One number in the shape of another tensor (``zeros_like``): its widths follow that tensor's.
+
+    Spec: https://onnx.ai/onnx/operators/onnx__ConstantOfShape.html
+    """
+    target, y = node.inputs[0], node.outputs[0]
+    if target is None:
+        return
+    whole = [trace(flow, target, axis, node, 0) for axis in range(len(flow.shape(y)))]
+    carried = {
+        axis: flow.of(size.value).get(size.axis)
+        for axis, size in enumerate(whole)
+        if isinstance(size, Dimension)
+    }
+    flow.emit(y, {axis: ids for axis, ids in carried.items() if ids is not None})
+    flow.later.append(lambda: follow_target(node, flow, 0))
 
 
 @rules.register("Expand")

@@ -72,6 +72,16 @@ def skip_layer_normalization(node: ir.Node, flow: Flow) -> None:
         flow.emit(node.outputs[3], summed)
 
 
+@rules.register("EmbedLayerNormalization", domain=MICROSOFT)
+def embed_layer_normalization(node: ir.Node, flow: Flow) -> None:
+    """Normalises a sum of embeddings over their width, which stays; the third output is that sum."""
+    width = flow.space.mint(flow.shape(node.outputs[0])[2])
+    flow.refuse(node, "it normalises over the channels", width)
+    for output in (node.outputs[0], *node.outputs[2:]):
+        if output.name:
+            flow.emit(output, {2: width})
+
+
 @rules.register("GroupNormalization")
 def group_normalization(node: ir.Node, flow: Flow) -> None:
     """Statistics over the channels of a group: whole groups go, and the others do not notice.

@@ -67,13 +67,14 @@ def _read_input(node: ir.Node, flow: Flow, ids: Ids, n: float) -> None:
         n *= flow.input_shape(node, 1)[2]
     else:
         flow.bind(node, 1, 2, ids_in)
-        flow.read(node, 0, 2)
+        flow.read(node, 0, 2, against=(1, 2))
         factors += (ids_in,)
     flow.layers.append(Layer(node=node.name or "", coefficient=n, factors=factors, produces=ids))
 
 
 def _feed_back(node: ir.Node, flow: Flow, r: ir.Value, ids: Ids, n: float) -> None:
     flow.bind(node, 2, 2, ids)
-    reading = Reading(value=r.name or "", node=node.name or "", position=2, axis=2, ids=ids)
+    name = r.name or ""
+    reading = Reading(value=name, node=node.name or "", position=2, axis=2, ids=ids, weight=(name, 2))
     flow.readings.append(reading)
     flow.layers.append(Layer(node=node.name or "", coefficient=n, factors=(ids, ids)))

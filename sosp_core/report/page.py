@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from jinja2 import Environment, PackageLoader
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sosp_core.report.report import Report
+from sosp_core.report.sections import SECTIONS
 
 
 def render_html(report: Report) -> str:
-    """Fill the template. Every name that came with the model is escaped."""
+    """Fill the templates. Every name that came with the model is escaped."""
     environment = Environment(
-        loader=PackageLoader("sosp_core.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("sosp_core.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    page: str = environment.get_template("report.html").render(report=report, facts=report.to_json())
+    sections = [section for make in SECTIONS if (section := make(report)) is not None]
+    page: str = environment.get_template("report.html").render(report=report, sections=sections)
     return page

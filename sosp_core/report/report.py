@@ -9,8 +9,11 @@ from typing import Any
 from sosp_core import units
 from sosp_core.bench.compare import Comparison
 from sosp_core.config import Metric
+from sosp_core.export.result import Exported
 from sosp_core.finetune.evaluate import Quality
 from sosp_core.finetune.history import History
+from sosp_core.report.expansion import Expansion
+from sosp_core.report.training import training_facts
 from sosp_core.select.plan import LayerCut
 
 SCHEMA = "sosp.report/1"
@@ -22,7 +25,8 @@ class Checks:
 
     Attributes:
         conversion: Torch network against ONNX Runtime, on the original.
-        surgery: Slim model against the masked original, before any training.
+        surgery: Before any training, the slim model against the masked original; of a network that
+            was only widened, the wide model against the original.
         write_back: Written model in ONNX Runtime against the trained network.
     """
 
@@ -44,9 +48,10 @@ class Report:
         quality_before: Of the original.
         quality_pruned: Of the slim model before fine-tuning.
         quality_after: Of the slim model as handed out.
-        groups: Structures by group, before and after.
+        exports: Further forms of the slim model.
         timings: Seconds by stage.
         versions: Of the libraries that took part.
+        expansion: Of the modes that widen.
     """
 
     recipe: Mapping[str, Any]
@@ -61,6 +66,7 @@ class Report:
     quality_pruned: Quality
     quality_after: Quality
     benchmark: tuple[Comparison, ...]
+    exports: tuple[Exported, ...] = ()
     layers: tuple[LayerCut, ...]
     refusals: tuple[str, ...]
     training: History
@@ -69,6 +75,7 @@ class Report:
     timings: Mapping[str, float]
     versions: Mapping[str, str]
     machine: Mapping[str, Any]
+    expansion: Expansion | None = None
 
     def to_json(self) -> dict[str, Any]:
         """All facts, ready for JSON. Times in seconds, sizes in bytes, shares from 0 to 1."""
@@ -82,15 +89,12 @@ class Report:
             "pruned_before_finetuning": asdict(self.quality_pruned),
             "judged_on": {"data": self.judged_on, "samples": self.samples_judged},
             "latency": [c.to_json() for c in self.benchmark],
+            "exports": [e.to_json() for e in self.exports],
             "layers": [asdict(c) for c in self.layers],
             "refusals": list(self.refusals),
-            "training": {
-                "steps": self.training.steps,
-                "restarts": self.training.restarts,
-                "augmentations": list(self.training.augmentations),
-                "points": [{"step": p.step, **asdict(p.quality)} for p in self.training.points],
-            },
+            "training": training_facts(self.training),
             "checks": asdict(self.checks),
+            "expansion": self.expansion.to_json() if self.expansion else None,
             "warnings": list(self.warnings),
             "timings_s": {k: round(v, 3) for k, v in self.timings.items()},
             "versions": dict(self.versions),
@@ -105,13 +109,22 @@ class Report:
             _amount("MACs per sample", b[Metric.MACS], a[Metric.MACS], units.count),
             _amount("File size", self.file_before, self.file_after, units.size),
         ]
-        before, after = self.quality_before, self.quality_after
-        if before.accuracy is not None and after.accuracy is not None:
-            change = f"{(after.accuracy - before.accuracy) * 100:+.1f} points"
-            rows.append(("Accuracy", units.percent(before.accuracy), units.percent(after.accuracy), change))
-        rows.append(("Fidelity to the original", units.percent(1.0), units.percent(after.fidelity), ""))
+        rows += _quality_rows(self.quality_before, self.quality_after)
+        rows += self._rival()
         rows += [_latency_row(c) for c in self.benchmark]
+        for form in self.exports:
+            also = f" ({form.kind})"
+            rows.append(_amount(f"File size{also}", self.file_before, form.file_bytes, units.size))
+            rows += _quality_rows(self.quality_before, form.quality, also)
+            rows += [_latency_row(c, also) for c in form.benchmark]
         return rows
+
+    def _rival(self) -> list[tuple[str, str, str, str]]:
+        """What the same parameters are worth if all layers get their part of them."""
+        rival = self.expansion.rival() if self.expansion else None
+        if rival is None:
+            return []
+        return _quality_rows(self.quality_before, rival.quality, ", all layers widened alike")
 
     def _side(self, costs: Mapping[Metric, int], file: int, quality: Quality) -> dict[str, Any]:
         return {**{str(k): v for k, v in costs.items()}, "file_bytes": file, **asdict(quality)}
@@ -121,11 +134,21 @@ def _amount(name: str, before: int, after: int, show: Any) -> tuple[str, str, st
     return name, show(before), show(after), f"{(after / max(before, 1) - 1) * 100:+.1f} %"
 
 
-def _latency_row(c: Comparison) -> tuple[str, str, str, str]:
+def _quality_rows(before: Quality, after: Quality, also: str = "") -> list[tuple[str, str, str, str]]:
+    rows = []
+    if before.accuracy is not None and after.accuracy is not None:
+        change = f"{(after.accuracy - before.accuracy) * 100:+.1f} points"
+        told = units.percent(before.accuracy), units.percent(after.accuracy)
+        rows.append((f"Accuracy{also}", *told, change))
+    rows.append((f"Fidelity to the original{also}", units.percent(1.0), units.percent(after.fidelity), ""))
+    return rows
+
+
+def _latency_row(c: Comparison, also: str = "") -> tuple[str, str, str, str]:
     change = f"{c.speedup:.2f}x faster [{c.speedup_low:.2f}, {c.speedup_high:.2f}]"
     if not c.conclusive:
         change = f"no difference beyond noise [{c.speedup_low:.2f}, {c.speedup_high:.2f}]"
     elif c.speedup < 1:
         change = f"{1 / c.speedup:.2f}x slower [{c.speedup_low:.2f}, {c.speedup_high:.2f}]"
-    name = f"Median latency, batch {c.batch_size}, {c.threads} thread{'s' if c.threads > 1 else ''}"
+    name = f"Median latency, batch {c.batch_size}, {c.threads} thread{'s' if c.threads > 1 else ''}{also}"
     return name, units.milliseconds(c.before.median), units.milliseconds(c.after.median), change

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from sosp_core.bench.compare import Comparison, compare
-from sosp_core.finetune.evaluate import Quality, evaluate
+from sosp_core.data.dataset import Dataset
+from sosp_core.data.task import Task
+from sosp_core.finetune.evaluate import Forward, Quality, evaluate
+from sosp_core.ir.interface import Interface
 from sosp_core.progress import Progress
 from sosp_core.runtime.session import serialize
 from sosp_core.stages.subject import EVALUATION_BATCH, Subject, forward
@@ -27,6 +31,47 @@ class Verdict:
     after: Quality
 
 
+@dataclass(frozen=True, kw_only=True)
+class Jury:
+    """Samples and the original's answers to them: every model of a job is judged alike.
+
+    Attributes:
+        judged_on: As in ``Verdict``.
+        task: What the outputs mean; unlabelled where these samples are.
+    """
+
+    judged_on: str
+    data: Dataset
+    task: Task
+    interface: Interface
+    original: Forward
+    batch: int
+
+    def quality(self, content: bytes) -> Quality:
+        """Judge a model file that has the original's inputs and outputs."""
+        model = forward(content, self.interface)
+        return evaluate(model, self.original, self.data, self.task, self.batch)
+
+
+def jury(subject: Subject) -> Jury:
+    """The evaluation data if given, else the held-out share of the calibration data."""
+    name, data = "evaluation", subject.evaluation
+    if data is None:
+        holdout, multiple = subject.recipe.finetune.holdout, subject.interface.batch or 1
+        name, data = "held-out", subject.data.split(holdout, subject.recipe.seed, multiple)[1]
+    task = subject.task
+    if task.labelled and data.labels is None:
+        task = replace(task, labelled=False)
+    return Jury(
+        judged_on=name,
+        data=data,
+        task=task,
+        interface=subject.interface,
+        original=forward(serialize(subject.model), subject.interface),
+        batch=subject.batch(EVALUATION_BATCH),
+    )
+
+
 def judge(subject: Subject, pruned: bytes, final: bytes) -> Verdict:
     """Compare original, pruned and finished model.
 
@@ -35,30 +80,33 @@ def judge(subject: Subject, pruned: bytes, final: bytes) -> Verdict:
         pruned: The slim model before training.
         final: The slim model as handed out.
     """
-    name, data = "evaluation", subject.evaluation
-    if data is None:
-        holdout, multiple = subject.recipe.finetune.holdout, subject.interface.batch or 1
-        name, data = "held-out", subject.data.split(holdout, subject.recipe.seed, multiple)[1]
-    task = subject.task
-    if task.labelled and data.labels is None:
-        task = replace(task, labelled=False)
-    original = forward(serialize(subject.model), subject.interface)
-    models = (original, *(forward(content, subject.interface) for content in (pruned, final)))
-    size = subject.batch(EVALUATION_BATCH)
-    before, between, after = (evaluate(m, original, data, task, size) for m in models)
-    return Verdict(judged_on=name, samples=len(data), before=before, pruned=between, after=after)
+    by = jury(subject)
+    before = evaluate(by.original, by.original, by.data, by.task, by.batch)
+    return Verdict(
+        judged_on=by.judged_on,
+        samples=len(by.data),
+        before=before,
+        pruned=by.quality(pruned),
+        after=by.quality(final),
+    )
 
 
 def benchmark(subject: Subject, content: bytes, progress: Progress) -> tuple[Comparison, ...]:
     """Time the original against the slim model, interleaved, for each setting of the recipe."""
-    config, fixed = subject.recipe.benchmark, subject.interface.batch
-    feeds = subject.feeds(max(config.batch_sizes))
-    expected = len(config.threads) * (1 if fixed else len(config.batch_sizes))
+    config = subject.recipe.benchmark
+    expected = len(config.threads) * (1 if subject.interface.batch else len(config.batch_sizes))
     timed: list[Comparison] = []
-    for comparison in compare(serialize(subject.model), content, feeds, config, fixed_batch=fixed):
+    for comparison in timings(subject, content):
         timed.append(comparison)
         progress.report("benchmark", len(timed) / expected)
     return tuple(timed)
+
+
+def timings(subject: Subject, content: bytes) -> Iterator[Comparison]:
+    """The original against a model with its inputs, setting by setting."""
+    config = subject.recipe.benchmark
+    feeds, fixed = subject.feeds(max(config.batch_sizes)), subject.interface.batch
+    yield from compare(serialize(subject.model), content, feeds, config, fixed_batch=fixed)
 
 
 def slower(timed: tuple[Comparison, ...]) -> list[str]:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import onnx
 import onnx_ir as ir
 import torch
 
 from sosp_core.checkpoints import Kept
+from sosp_core.config import FinetuneConfig
 from sosp_core.convert.check import tolerance_of
 from sosp_core.convert.network import Network
-from sosp_core.errors import WriteBackDiverged
-from sosp_core.finetune.features import shared_features
+from sosp_core.errors import OutputRejected, WriteBackDiverged
+from sosp_core.finetune.features import Feature, shared_features
 from sosp_core.finetune.history import History
 from sosp_core.finetune.loop import SMALLEST_NORM_BATCH, Trainer
 from sosp_core.finetune.renormalize import Renormalised, renormalise, wants_normalisation
 from sosp_core.finetune.write_back import write_back
 from sosp_core.ir.batchnorm import fold_batchnorm
+from sosp_core.ir.bfloat16 import narrow, round_weights
 from sosp_core.progress import Progress
+from sosp_core.runtime.session import serialize
 from sosp_core.stages.choose import Choice
 from sosp_core.stages.subject import Subject
 from sosp_core.structures.structures import Alive
@@ -53,6 +58,39 @@ def finetune(
         Cancelled: Between two steps.
         TrainingDiverged: The loss did not stay finite.
     """
+    return train(
+        *(subject, model, subject.recipe.finetune, progress, device),
+        lambda *networks: shared_features(choice.structures, alive, *networks),
+        kept=kept,
+    )
+
+
+def train(
+    subject: Subject,
+    model: ir.Model,
+    config: FinetuneConfig,
+    progress: Progress,
+    device: torch.device,
+    features: Callable[[Network, Network], Sequence[Feature]] = lambda *_: (),
+    last: bool = False,
+    kept: Kept = Kept(),  # noqa: B008 (immutable)
+) -> Trained:
+    """Train any model with the interface of the original.
+
+    Args:
+        subject: The original and the data.
+        model: Where training begins; it is left as it is.
+        config: How to train.
+        progress: Told of every step.
+        device: Where to train.
+        features: From student and teacher: inner tensors to match, too.
+        last: End with the last weights, not with those that did best on the held-out samples.
+        kept: Where the state of the training is kept.
+
+    Raises:
+        Cancelled: Between two steps.
+        TrainingDiverged: The loss did not stay finite.
+    """
     base = _base(subject, model, device)
     student, teacher = Network(base.model), Network(fold_batchnorm(subject.model.clone()))
     trainer = Trainer(
@@ -60,12 +98,13 @@ def finetune(
         teacher,
         subject.data,
         subject.task,
-        subject.recipe.finetune,
+        config,
         seed=subject.recipe.seed,
         device=device,
         progress=progress,
         fixed_batch=subject.interface.batch,
-        features=shared_features(choice.structures, alive, student, teacher),
+        features=features(student, teacher),
+        last=last,
         kept=kept,
     )
     return Trained(network=student, base=base, history=trainer.run())
@@ -80,19 +119,36 @@ def write(subject: Subject, trained: Trained) -> tuple[bytes, float]:
     """
     student = trained.network.cpu().eval()
     written = trained.base.fold(write_back(student, trained.base.model.clone()))
-    content = require_loadable(written, subject.model)
     probe = subject.probe
     with torch.no_grad():
         outputs = student(*(torch.as_tensor(probe[n]) for n in student.input_names))
     expected = {name: y.numpy() for name, y in zip(student.output_names, outputs, strict=True)}
     tolerance = tolerance_of(subject.model)
-    return content, require_close(outputs_of(written, probe), expected, tolerance, WriteBackDiverged)
+    error = require_close(outputs_of(written, probe), expected, tolerance, WriteBackDiverged)
+    return require_loadable(round_weights(written, subject.narrowed), subject.model), error
+
+
+def deliver(subject: Subject, content: bytes) -> bytes:
+    """The finished model in the types that the original has.
+
+    Raises:
+        OutputRejected: The ONNX checker objects. No session: ONNX Runtime has no kernels to load it with.
+    """
+    if not subject.narrowed:
+        return content
+    model = narrow(ir.from_proto(onnx.load_from_string(content)), subject.narrowed)
+    delivered = serialize(model)
+    try:
+        onnx.checker.check_model(delivered, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise OutputRejected(reason=str(error).strip().splitlines()[0]) from error
+    return delivered
 
 
 def _base(subject: Subject, model: ir.Model, device: torch.device) -> Renormalised:
     """The slim model as it will be trained: with normalisation, if it was folded away."""
     config = subject.recipe.finetune
-    trains = config.steps != 0 and config.epochs > 0
+    trains = config.steps != 0 and config.epochs != 0
     if not (trains and config.renormalise and subject.batch(config.batch_size) >= SMALLEST_NORM_BATCH):
         return Renormalised(model)
     if not wants_normalisation(model):

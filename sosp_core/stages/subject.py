@@ -16,6 +16,7 @@ from sosp_core.convert.network import Network
 from sosp_core.data.dataset import Dataset, load_dataset
 from sosp_core.data.task import Task, resolve_task
 from sosp_core.finetune.augment import augment, choose
+from sosp_core.ir.bfloat16 import Narrowed, widen
 from sosp_core.ir.interface import Interface, interface
 from sosp_core.ir.load import load_model
 from sosp_core.ir.normalize import normalize
@@ -33,6 +34,7 @@ class Subject:
     Attributes:
         original: The file as it came.
         model: Normalised; never changed, only cloned.
+        narrowed: What in it was bfloat16, and has to be again when it is handed out.
         evaluation: Data to judge by, if given.
         task: What the outputs mean.
         recipe: What to do.
@@ -45,6 +47,7 @@ class Subject:
     evaluation: Dataset | None
     task: Task
     recipe: Recipe
+    narrowed: Narrowed
 
     @property
     def probe(self) -> dict[str, Array]:
@@ -94,6 +97,7 @@ def load(source: Path | bytes, data: Path, evaluation: Path | None, recipe: Reci
     """
     original = source if isinstance(source, bytes) else source.read_bytes()
     model = normalize(load_model(source))  # a path, so that weights beside the file are found
+    narrowed = widen(model)
     ports = interface(model)
     samples = load_dataset(data, ports)
     judged = load_dataset(evaluation, ports) if evaluation else None
@@ -108,6 +112,7 @@ def load(source: Path | bytes, data: Path, evaluation: Path | None, recipe: Reci
         evaluation=judged,
         task=task,
         recipe=recipe,
+        narrowed=narrowed,
     )
 
 

@@ -13,8 +13,9 @@ import numpy as np
 import onnx_ir as ir
 
 import sosp_core.ops  # noqa: F401  (fills the rule table)
+from sosp_core.ir.bfloat16 import STORED
 from sosp_core.ir.view import opset, values
-from sosp_core.ops.flow import Flow
+from sosp_core.ops.flow import Flow, Reading
 from sosp_core.ops.integers import freeze_escapes
 from sosp_core.ops.slots import Ids
 from sosp_core.ops.table import rules
@@ -148,16 +149,19 @@ class _Numbering:
         return bool((self.structure_of[ids] != STAYS).any())
 
     def _gates(self) -> tuple[Gate, ...]:
-        readers: dict[tuple[str, int], list[tuple[str, int]]] = {}
-        ids_of: dict[tuple[str, int], Ids] = {}
+        readings: dict[tuple[str, int], list[Reading]] = {}
         for reading in self.flow.readings:
             if self._prunable(reading.ids):
-                key = (reading.value, reading.axis)
-                readers.setdefault(key, []).append((reading.node, reading.position))
-                ids_of[key] = reading.ids
+                readings.setdefault((reading.value, reading.axis), []).append(reading)
         return tuple(
-            Gate(value=value, axis=axis, members=self.members(ids_of[value, axis]), readers=tuple(who))
-            for (value, axis), who in readers.items()
+            Gate(
+                value=value,
+                axis=axis,
+                members=self.members(who[-1].ids),
+                readers=tuple((r.node, r.position) for r in who),
+                weights=tuple(r.weight for r in who),
+            )
+            for (value, axis), who in readings.items()
         )
 
     def _groups(self) -> tuple[Group, ...]:
@@ -223,4 +227,5 @@ def _is_weight(value: ir.Value) -> bool:
 
 
 def _itemsize(value: ir.Value) -> float:
-    return 0.0 if value.dtype is None else float(value.dtype.itemsize)
+    """Bytes of one element in the file, which may hold less than is computed with."""
+    return 0.0 if value.dtype is None else float(value.meta.get(STORED, value.dtype.itemsize))

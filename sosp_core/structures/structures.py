@@ -35,12 +35,15 @@ class Gate:
 
     Attributes:
         readers: (node, input position) of each node that reads through this gate.
+        weights: For each reader the (initializer, axis) it multiplies the gated axis with; None
+            where it multiplies with nothing stored.
     """
 
     value: str
     axis: int
     members: Members
     readers: tuple[tuple[str, int], ...]
+    weights: tuple[tuple[str, int] | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

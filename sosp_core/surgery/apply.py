@@ -26,8 +26,8 @@ def slim(model: ir.Model, structures: Structures, alive: Alive) -> ir.Model:
             cut.graph.initializers[name], {a: kept_positions(m, alive) for a, m in axes.items()}
         )
     for size in structures.sizes:
-        _write(cut.graph, nodes[size.place.node], size.place, kept_count(size.members, alive))
-    _infer_shapes(cut)
+        write_size(cut.graph, nodes[size.place.node], size.place, kept_count(size.members, alive))
+    infer_shapes(cut)
     return cut
 
 
@@ -42,7 +42,8 @@ def _slice_initializer(value: ir.Value, kept: dict[int, Any]) -> None:
     value.shape = ir.Shape(array.shape)
 
 
-def _write(graph: ir.Graph, node: ir.Node, place: Place, number: int) -> None:
+def write_size(graph: ir.Graph, node: ir.Node, place: Place, number: int) -> None:
+    """Write an integer where the graph holds it."""
     if place.name is not None:
         _write_attribute(node, place.name, place.index, number)
     elif place.position is not None and place.index is not None:
@@ -75,7 +76,8 @@ def _write_input(graph: ir.Graph, node: ir.Node, position: int, index: int, numb
         value.const_value = ir.tensor(array, name=value.name)
 
 
-def _infer_shapes(model: ir.Model) -> None:
+def infer_shapes(model: ir.Model) -> None:
+    """Infer inner shapes anew, in place; those of inputs and outputs stay."""
     ends = {v.name for v in (*inputs(model.graph), *model.graph.outputs)}
     for node in model.graph:
         for value in node.outputs:

@@ -73,19 +73,16 @@ def compensate(
 
 
 def _targets(model: ir.Model, structures: Structures) -> Iterable[_Target]:
-    nodes = {node.name or "": node for node in model.graph}
     for gate in structures.gates:
         if len(gate.members) > WIDEST:
             continue
-        for name, position in gate.readers:
-            for other, value in enumerate(nodes[name].inputs):
-                if other == position or value is None or len(value.uses()) != 1:
-                    continue
-                slices = structures.slices.get(value.name or "", {})
-                for axis, members in slices.items():
-                    if np.array_equal(members, gate.members):
-                        others = {a: m for a, m in slices.items() if a != axis}
-                        yield _Target(value.name or "", axis, gate, others)
+        for weight in gate.weights:
+            if weight is None or len(model.graph.initializers[weight[0]].uses()) != 1:
+                continue
+            name, axis = weight
+            slices = structures.slices[name]
+            if name != gate.value and np.array_equal(slices[axis], gate.members):
+                yield _Target(name, axis, gate, {a: m for a, m in slices.items() if a != axis})
 
 
 @torch.no_grad()

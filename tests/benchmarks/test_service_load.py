@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from service import flows
 from service.client import Client
 from service.settings import Settings
 from tests.live import FAST, Bench, Stack, npy_bytes, running_stack, until
@@ -97,7 +98,9 @@ def test_a_poll_is_quick_beside_a_running_job(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("way", ["one body", "pieces"])
-def test_memory_is_flat_however_large_the_upload(tmp_path: Path, way: str) -> None:
+def test_memory_is_flat_however_large_the_upload(
+    tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shape = (UPLOAD_BYTES // 4 // 1024, 1024)
     file = tmp_path / "data.npy"
     file.write_bytes(npy_bytes(shape=shape, values=b""))
@@ -114,10 +117,9 @@ def test_memory_is_flat_however_large_the_upload(tmp_path: Path, way: str) -> No
         observer = threading.Thread(target=look)
         observer.start()
         began = time.perf_counter()
-        if way == "pieces":
-            view = client.upload_dataset(file)
-        else:
-            view = client._send_whole("/v1/datasets", file, None)
+        if way == "one body":
+            monkeypatch.setattr(flows, "PIECE", 2 * UPLOAD_BYTES)
+        view = client.upload_dataset(file)
         took = time.perf_counter() - began
         done.set()
         observer.join()

@@ -12,15 +12,15 @@ CORE = ROOT / "sosp_core"
 
 #: Vocabulary; the graph, and mathematics that knows no graph; running and reading; what each
 #: operator means to slots, to torch and to a clock; what can go; what that costs, how it scores,
-#: how it is cut and trained; the decision; its report; the way through.
+#: how it is cut and trained; the decision, and further forms of its result; its report; the way through.
 LAYERS = (
     "errors config progress checkpoints units",
-    "ir curvature machine",
+    "ir curvature machine presets",
     "runtime data",
     "ops convert bench",
     "structures",
     "cost saliency surgery finetune",
-    "select",
+    "select bottleneck export",
     "stages report",
     "modes inspection",
     "pipeline",

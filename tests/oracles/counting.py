@@ -41,12 +41,22 @@ def shapes_in(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str,
 
 def _attention(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
     """Each query of each head with each key, and each weight with each value."""
+    told = {a.name: a.i for a in node.attribute}
+    heads = told.get("q_num_heads") or told.get("num_heads") or 0
+    if node.op_type == "GroupQueryAttention" and not node.input[1]:  # all three side by side
+        b, n, width = shapes[node.input[0]]
+        size = width // (heads + 2 * told["kv_num_heads"])
+        return b * n * n * heads * 2 * size
     q, k, v = (shapes[name] for name in node.input[:3])
+    if node.op_type == "Attention" and node.domain:  # x, weight, bias: the projection is its own
+        widths = [list(a.ints) for a in node.attribute if a.name == "qkv_hidden_sizes"]
+        queries, _, values = widths[0] if widths else [k[1] // 3] * 3
+        past = shapes[node.input[4]][3] if len(node.input) > 4 and node.input[4] else 0
+        return prod(q) * k[1] + q[0] * q[1] * (q[1] + past) * (queries + values)
     if len(q) == 4:
         return prod(q[:3]) * k[2] * (q[3] + v[3])
-    heads = {a.name: a.i for a in node.attribute}
-    per_head = q[2] // heads["q_num_heads"] + v[2] // heads["kv_num_heads"]
-    return q[0] * q[1] * k[1] * heads["q_num_heads"] * per_head
+    of_values = v[3] if len(v) == 4 else v[2] // told.get("kv_num_heads", heads)
+    return q[0] * q[1] * k[-2] * (q[2] + heads * of_values)
 
 
 def _summed(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
@@ -65,20 +75,20 @@ def multiply_accumulates(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -
     shapes = shapes_in(model, feeds)
     total = 0
     for node in model.graph.node:
-        if node.op_type == "Conv":  # weight [out, in / group, ...]
+        if node.op_type in ("Conv", "FusedConv"):  # weight [out, in / group, ...]
             total += prod(shapes[node.output[0]]) * prod(shapes[node.input[1]][1:])
         elif node.op_type == "ConvTranspose":  # each input pixel meets the weights of its channel
             total += prod(shapes[node.input[0]]) * prod(shapes[node.input[1]][1:])
         elif node.op_type in ("MatMul", "FusedMatMul"):
             across = next((a.i for a in node.attribute if a.name == "transA"), 0)
             total += prod(shapes[node.output[0]]) * shapes[node.input[0]][-2 if across else -1]
-        elif node.op_type == "Gemm":
+        elif node.op_type in ("Gemm", "FusedGemm"):
             across = next((a.i for a in node.attribute if a.name == "transA"), 0)
             total += prod(shapes[node.output[0]]) * shapes[node.input[0]][0 if across else 1]
         elif node.op_type in ("LSTM", "GRU", "RNN"):  # W [directions, gates · hidden, in], R alike
             steps = prod(shapes[node.input[0]][:2])
             total += steps * (prod(shapes[node.input[1]]) + prod(shapes[node.input[2]]))
-        elif node.op_type == "Attention":
+        elif node.op_type in ("Attention", "MultiHeadAttention", "GroupQueryAttention"):
             total += _attention(node, shapes)
         elif node.op_type == "Einsum" and len(node.input) > 1:
             total += prod(shapes[node.output[0]]) * _summed(node, shapes)

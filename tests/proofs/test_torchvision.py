@@ -10,6 +10,7 @@ import io
 import logging
 import sys
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,9 @@ from torchvision import models  # noqa: E402 (its import may need the shim)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 TOLERANCE = 1e-4
-#: Larger ones take minutes to export and more than 2 GB as a file.
-MOST_PARAMETERS = 90_000_000
-#: At least this share of the MACs can go, unless refusals say why not.
+#: Larger ones take minutes to export, and several times as much memory as their file.
+MOST_PARAMETERS = 150_000_000
+#: At least this share of the MACs can go.
 REMOVABLE = 0.3
 
 
@@ -60,7 +61,9 @@ def made(name: str) -> tuple[nn.Module, torch.Tensor]:
         shape = (1, 3, 128, 128)
     elif name.startswith("googlenet"):
         options |= {"init_weights": False, "aux_logits": False}
-    elif name.startswith(("alexnet", "vgg", "squeezenet", "densenet")):
+    elif name.startswith(("alexnet", "vgg")):
+        shape = (1, 3, 224, 224)  # the classic exporter pools adaptively by whole factors only
+    elif name.startswith(("squeezenet", "densenet")):
         shape = (1, 3, 96, 96)
     elif name.startswith(("mvit_", "swin3d_")):
         shape = (1, 3, 16, 224, 224)
@@ -70,11 +73,26 @@ def made(name: str) -> tuple[nn.Module, torch.Tensor]:
         shape = (1, 3, 16, 96, 96)
     elif name in models.list_models(module=models.segmentation):
         options["weights_backbone"] = None
-    with torch.device("meta"):
-        size = sum(p.numel() for p in models.get_model(name, **options).parameters())
+    size = models.get_model_weights(name).DEFAULT.meta["num_params"]
     if size > MOST_PARAMETERS:
         pytest.skip(f"{size / 1e6:.0f} M parameters")
-    return trained(models.get_model(name, **options)), torch.randn(shape)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    return settled(trained(models.get_model(name, **options)), x), x
+
+
+def settled(module: nn.Module, x: torch.Tensor) -> nn.Module:
+    """Give every batch normalisation the statistics of what reaches it.
+
+    With others the activations of fifty random layers leave the range where float32 says anything.
+    """
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.train()
+    with torch.no_grad():
+        for _ in range(1 if norms else 0):
+            module(torch.cat([x, x.flip(-1) * 0.9]))
+    return module.eval()
 
 
 class FirstOutput(nn.Module):
@@ -89,18 +107,36 @@ class FirstOutput(nn.Module):
         return y["out"] if isinstance(y, dict) else y
 
 
-def exported(module: nn.Module, x: torch.Tensor, dynamo: bool) -> bytes:
-    file = io.BytesIO()
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if dynamo:
-            program = torch.onnx.export(module, (x,), dynamo=True, verbose=False)
-            assert program is not None
-            program.save(file)
-        else:
-            torch.onnx.export(module, (x,), file, dynamo=False, opset_version=17)
-    return file.getvalue()
+@dataclass(frozen=True, kw_only=True)
+class Exporter:
+    """One of PyTorch's two, with the batch of the example or any."""
+
+    dynamo: bool
+    free: bool
+
+    def __str__(self) -> str:
+        return f"{'current' if self.dynamo else 'classic'}-{'free' if self.free else 'fixed'}"
+
+    def file(self, module: nn.Module, x: torch.Tensor) -> bytes:
+        x = torch.cat([x, x]) if self.free else x  # a batch of one would be taken for a constant
+        target = io.BytesIO()
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if self.dynamo:
+                free: dict[str, Any] = {"dynamic_shapes": ({0: torch.export.Dim("N")},)} if self.free else {}
+                program = torch.onnx.export(module, (x,), dynamo=True, verbose=False, **free)
+                assert program is not None
+                program.save(target)
+            else:
+                free = {"dynamic_axes": {"x": {0: "N"}}} if self.free else {}
+                torch.onnx.export(
+                    module, (x,), target, dynamo=False, opset_version=17, input_names=["x"], **free
+                )
+        return target.getvalue()
+
+
+EXPORTERS = [Exporter(dynamo=dynamo, free=free) for dynamo in (False, True) for free in (False, True)]
 
 
 def require_exact(built: Built, seed: int) -> None:
@@ -113,14 +149,14 @@ def require_exact(built: Built, seed: int) -> None:
     require_close(outputs_of(cut, built.feeds), expected, TOLERANCE, SurgeryDiverged)
 
 
-@pytest.mark.parametrize("dynamo", [False, True], ids=["classic", "current"])
+@pytest.mark.parametrize("exporter", EXPORTERS, ids=str)
 @pytest.mark.parametrize("name", names())
-def test_a_network_is_converted_and_slimmed_exactly(name: str, dynamo: bool) -> None:
+def test_a_network_is_converted_and_slimmed_exactly(name: str, exporter: Exporter) -> None:
     module, x = made(name)
-    content = exported(FirstOutput(module), x, dynamo)
+    content = exporter.file(FirstOutput(module), x)
     del module
     gc.collect()
-    built = prepare(content)
+    built = prepare(content, samples=2)
     require_same_function(Network(built.model), built.model, built.feeds)
     cost = CostModel(built.structures, Metric.MACS)
     total = measure(built.structures, built.structures.all_alive())[Metric.MACS]
@@ -129,5 +165,5 @@ def test_a_network_is_converted_and_slimmed_exactly(name: str, dynamo: bool) -> 
         f"{name}: {built.structures.count} structures, {removable:.0%} of {total / 1e6:.0f} M MACs removable"
     )
     sys.stdout.write(told + "".join(f"\n  {r}" for r in built.structures.refusals) + "\n")
-    assert removable >= REMOVABLE or built.structures.refusals
+    assert removable >= REMOVABLE
     require_exact(built, seed=0)

@@ -23,6 +23,7 @@ RECIPE: dict[str, Any] = {
     "prune": {"budget": {"keep": 0.6}, "rounds": 2, "samples": 32},
     "finetune": {"steps": 4, "batch_size": 8},
     "benchmark": {"batch_sizes": [1], "min_time_s": 0.05, "max_time_s": 0.1},
+    "export": {"int8": "static", "fp16": True},
 }
 
 
@@ -108,6 +109,25 @@ def test_the_command_leaves_the_same_files_from_a_server(stack: Stack, files: Pa
     compress(files, tmp_path, "--server", stack.url)
 
 
+WIDEN = ("--set", "expand.threshold=1", "--set", "expand.factor=1.5")
+
+
+@pytest.mark.parametrize("mode", ["bottlenecks", "expand-prune"])
+def test_a_network_is_widened_from_here(mode: str, files: Path, tmp_path: Path) -> None:
+    compress(files, tmp_path, "--set", f"mode={mode}", *WIDEN)
+    report = json.loads((tmp_path / "slim.report.json").read_text())
+    assert report["recipe"]["mode"] == mode
+    assert report["expansion"]["variants"]
+
+
+@pytest.mark.parametrize("stack", ["valkey"], indirect=True)
+def test_a_network_is_widened_on_a_server(stack: Stack, files: Path, tmp_path: Path) -> None:
+    compress(files, tmp_path, "--server", stack.url, "--set", "mode=bottlenecks", *WIDEN)
+    report = json.loads((tmp_path / "slim.report.json").read_text())
+    assert [v["name"] for v in report["expansion"]["variants"]] == ["bottlenecks", "uniform"]
+    assert report["after"]["params"] > report["before"]["params"]
+
+
 @pytest.mark.parametrize("stack", ["valkey"], indirect=True)
 def test_data_for_another_network_is_named(stack: Stack, files: Path) -> None:
     with Client(stack.url) as client:
@@ -122,6 +142,9 @@ def compress(files: Path, place: Path, *options: str) -> None:
     inputs = [str(files / "tiny.onnx"), str(files / "data.npz"), "-o", str(place / "slim.onnx")]
     assert run(["compress", *inputs, "--recipe", str(files / "recipe.json"), "--json", *options]) == 0
     assert sorted(path.name for path in place.iterdir()) == [
+        "slim.MODEL_CARD.md",
+        "slim.fp16.onnx",
+        "slim.int8.onnx",
         "slim.onnx",
         "slim.plan.json",
         "slim.report.html",

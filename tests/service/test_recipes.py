@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from service import recipes
 from sosp_core.config import Metric, Recipe
 from sosp_core.errors import RecipeInvalid
+from sosp_core.presets import PRESETS
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -38,8 +40,10 @@ def test_enumerations_and_tuples_come_as_json_has_them() -> None:
         ('{"prune": {"budget": {"keep": "0.5"}}}', "prune.budget.keep", "valid number"),
         ('{"prune": {"bugdet": {}}}', "prune.bugdet", "did you mean 'budget'"),
         ('{"zzz": 1}', "zzz", "known: mode, objective, prune"),
-        ('{"mode": "expand"}', "mode", "'prune'"),
-        ('{"prune": {"method": "l1"}}', "prune.method", "'magnitude-l1' or 'random'"),
+        ('{"mode": "expand"}', "mode", "known: prune"),
+        ('{"prune": {"method": "l1"}}', "prune.method", "magnitude-l1, random"),
+        ('{"prune": {"method": "sosp"}}', "prune.method", "did you mean 'sosp-"),
+        ('{"bsae": "quick"}', "bsae", "did you mean 'base'"),
         ('{"prune": {"budget": {"keep": 0.5, "at_most": 3}}}', "prune.budget", "not both"),
         ('{"finetune": {"steps": true}}', "finetune.steps", "integer"),
         ('{"finetune": {"lr": NaN}}', "finetune.lr", "finite"),
@@ -57,6 +61,38 @@ def test_enumerations_and_tuples_come_as_json_has_them() -> None:
 def test_a_wrong_recipe_names_the_field_and_what_is_allowed(text: str, field: str, reason: str) -> None:
     with pytest.raises(RecipeInvalid) as caught:
         recipes.parse(text)
+    assert caught.value.field == field
+    assert reason in caught.value.reason
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_name_stands_for_its_recipe_and_can_be_built_upon(name: str) -> None:
+    recipe = PRESETS[name].recipe
+    assert recipes.build(name) == recipe
+    changed = recipes.build({"base": name, "seed": 5, "prune": {"budget": {"keep": 0.9}}})
+    assert changed.seed == 5
+    assert changed.prune == replace(recipe.prune, budget=replace(recipe.prune.budget, keep=0.9))
+    assert changed.finetune == recipe.finetune
+
+
+def test_an_amount_replaces_the_share_of_the_base() -> None:
+    budget = recipes.build({"base": "transformer", "prune": {"budget": {"at_most": 1000}}}).prune.budget
+    assert (budget.keep, budget.at_most) == (None, 1000)
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "reason"),
+    [
+        ("qick", "base", "did you mean 'quick'"),
+        ({"base": "zzz"}, "base", "known: quick, balanced"),
+        ({"base": 3}, "base", "no recipe 3"),
+        ({"base": "quick", "prune": {"roundz": 1}}, "prune.roundz", "did you mean 'rounds'"),
+        ({"base": "quick", "prune": None}, "prune", "object"),
+    ],
+)
+def test_a_name_that_is_none_or_a_wrong_change_is_explained(given: Any, field: str, reason: str) -> None:
+    with pytest.raises(RecipeInvalid) as caught:
+        recipes.build(given)
     assert caught.value.field == field
     assert reason in caught.value.reason
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service import client as client_module
+from service import flows
 from service.client import Client
 from service.deps import assemble
 from service.jobs.tables import Role
@@ -202,7 +202,7 @@ def test_what_is_left_alone_expires_and_is_collected(tmp_path: Path) -> None:
 def test_an_api_killed_in_the_middle_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "PIECE", 100_000)
+    monkeypatch.setattr(flows, "PIECE", 100_000)
     file = tmp_path / "net.onnx"
     file.write_bytes(model_bytes(["killed", "z" * 1_000_000]))
     shown: list[int] = []

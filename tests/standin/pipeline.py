@@ -33,11 +33,12 @@ STAGES = (
     "write",
     "evaluate",
     "benchmark",
+    "export",
     "report",
 )
 
 
-FILES = ("model.onnx", "report.json", "report.html", "plan.json")
+FILES = ("model.onnx", "report.json", "report.html", "plan.json", "MODEL_CARD.md")
 SILENT = NullProgress()
 NOTHING_KEPT = NoCheckpoints()
 
@@ -56,7 +57,12 @@ class Outcome:
     report_json: Path
     report_html: Path
     plan: Path
+    card: Path
     report: Report
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.model, self.report_json, self.report_html, self.plan, self.card)
 
 
 def compress(
@@ -82,12 +88,12 @@ def compress(
                 told["chain"] = chain(length, pause_s, Kept(checkpoints, lambda: str(recipe.seed)), progress)
             case _:
                 play(step, index / len(steps), progress)
-    contents = (source, json.dumps(told).encode(), b"<p>report</p>", b"{}")
+    contents = (source, json.dumps(told).encode(), b"<p>report</p>", b"{}", b"# Card")
     for name, content in zip(FILES, contents, strict=True):
         (out_dir / name).write_bytes(content)
     progress.report("report", 1.0)
-    model, data, html, plan = (out_dir / name for name in FILES)
-    return Outcome(model, data, html, plan, Report())
+    model, data, html, plan, card = (out_dir / name for name in FILES)
+    return Outcome(model, data, html, plan, card, Report())
 
 
 def play(step: list[Any], done: float, progress: Progress) -> None:

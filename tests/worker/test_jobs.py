@@ -40,7 +40,7 @@ def test_a_job_is_done_shown_and_downloaded(bench: Bench, tmp_path: Path) -> Non
     assert [v.overall for v in seen] == sorted(v.overall for v in seen)
     assert any(v.stage == "finetune" and v.message == "step" and v.eta_s and v.metrics for v in seen)
     files = job.download(tmp_path)
-    assert set(files) == {"model.onnx", "report.json", "report.html", "plan.json"}
+    assert set(files) == {"model.onnx", "report.json", "report.html", "plan.json", "MODEL_CARD.md"}
     assert files["report.json"].read_text() == '{"schema": 1, "seed": 5}'
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
 

@@ -30,10 +30,10 @@ class Built:
     structures: Structures
 
 
-def prepare(content: bytes, protect: Sequence[str] = (), seed: int = 0) -> Built:
+def prepare(content: bytes, protect: Sequence[str] = (), seed: int = 0, samples: int = SAMPLES) -> Built:
     model = normalize(load_model(content))
     ports = interface(model)
-    feeds = random_feeds(ports.inputs, ports.batch or SAMPLES, seed)
+    feeds = random_feeds(ports.inputs, ports.batch or samples, seed)
     shapes = observe_shapes(model, feeds)
     return Built(model=model, feeds=feeds, shapes=shapes, structures=discover(model, shapes, protect))
 

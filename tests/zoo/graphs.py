@@ -554,6 +554,16 @@ GRAPHS = (
         { q = MatMul(x, wq)  a = Attention<q_num_heads=2, kv_num_heads=2>(q, x, x)  y = MatMul(a, wo) }""",
     ),
     Graph(
+        name="filled_in_the_shape_of_another_tensor",
+        # ``cat([p, zeros_like(p)])`` and ``p * full_like(p, 2)``: both go with the channels of p.
+        groups=(5, 4),
+        text="""(float[N,3,4,4] x) => (float[N,2,4,4] y)
+        <float[5,3,1,1] w1, float[4,5,3,3] w2, float[4] b2, float[2,8,1,1] w3>
+        { p = Conv(x, w1)  s = Shape(p)  z = ConstantOfShape(s)  e = Exp(z)  m = Mul(p, e)
+          q = Conv<pads=[1,1,1,1]>(m, w2, b2)  t = Shape(q)  f = ConstantOfShape(t)  c = Concat<axis=1>(q, f)
+          y = Conv(c, w3) }""",
+    ),
+    Graph(
         name="width_used_as_a_number_stays_that_number",
         # The scores are divided by the root of a width that is known ahead: slim or not, of six.
         groups=(6, 4),
@@ -707,8 +717,138 @@ GRAPHS = (
         name="fused_product_of_transposed_factors_stays",
         groups=(),
         refusals=("a product of transposed factors",),
-        text="""(float[N,5,4] x) => (float[N,6,6] y) <float[4,6] w>
-        { a = MatMul(x, w)  y = com.microsoft.FusedMatMul<transA=1>(a, a) }""",
+        text="""(float[N,5,4] x) => (float[N,6,3] y) <float[4,6] w, float[5,3] v>
+        { a = MatMul(x, w)  y = com.microsoft.FusedMatMul<transA=1>(a, v) }""",
+    ),
+    Graph(
+        name="fused_products_of_transposed_factors",
+        # Both factors computed: a gram matrix of tokens, then one of features.
+        groups=(6, 7),
+        text="""(float[N,5,4] x) => (float[N,5,3] y)
+        <float[4,6] wq, float[4,6] wk, float[4,7] wv, float[7,3] wo>
+        { q = MatMul(x, wq)  k = MatMul(x, wk)  v = MatMul(x, wv)
+          s = com.microsoft.FusedMatMul<alpha=0.5, transB=1>(q, k)  p = Softmax<axis=-1>(s)
+          o = com.microsoft.FusedMatMul<transA=1>(p, v)  y = MatMul(o, wo) }""",
+    ),
+    Graph(
+        name="fused_convolutions",
+        groups=(5, 4, 6, 7),
+        text="""(float[N,3,6,6] x) => (float[N,2] y)
+        <float[5,3,3,3] w1, float[5] b1, float[4,5,1,1] w2, float[5,4,3,3] w3, float[5] b3,
+         float[6,5,1,1] w4, float[6,1,3,3] w5, float[6] b5, float[6,7] w6, float[7] b6, float[7,2] w7>
+        { a = com.microsoft.FusedConv<activation="Relu">(x, w1, b1)
+          b = com.microsoft.FusedConv<activation="Relu">(a, w2)
+          c = com.microsoft.FusedConv<activation="Relu", pads=[1,1,1,1]>(b, w3, b3, a)
+          d = Conv(c, w4)  e = com.microsoft.FusedConv<activation="Sigmoid", group=6>(d, w5, b5)
+          g = GlobalAveragePool(e)  f = Flatten(g)
+          h = com.microsoft.FusedGemm<activation="Relu">(f, w6, b6)  y = Gemm(h, w7) }""",
+    ),
+    Graph(
+        name="fused_convolution_plus_its_input_stays",
+        groups=(),
+        refusals=("whose width cannot change",),
+        text="""(float[N,3,6,6] x) => (float[N,2,6,6] y) <float[3,3,1,1] w1, float[3] b1, float[2,3,1,1] w2>
+        { a = com.microsoft.FusedConv<activation="Relu">(x, w1, b1, x)  y = Conv(a, w2) }""",
+    ),
+    Graph(
+        name="attention_with_its_own_projection",
+        groups=(6, 3),
+        text="""(float[N,5,4] x) => (float[N,5,3] y)
+        <float[4,6] w0, float[6,36] w, float[36] b, float[1,3,5,5] near, float[12,3] wo>
+        { a = MatMul(x, w0)  h = com.microsoft.Attention<num_heads=3>(a, w, b, , , near)
+          y = MatMul(h, wo) }""",
+    ),
+    Graph(
+        name="attention_with_its_own_widths",
+        groups=(2,),
+        text="""(float[N,5,4] x) => (float[N,5,3] y) <float[4,22] w, float[22] b, float[6,3] wo>
+        { h = com.microsoft.Attention<num_heads=2, unidirectional=1, qkv_hidden_sizes=[8,8,6]>(x, w, b)
+          y = MatMul(h, wo) }""",
+    ),
+    Graph(
+        name="attention_that_keeps_a_cache_stays",
+        groups=(6,),
+        refusals=("it keeps a cache",),
+        text="""(float[N,5,4] x) => (float[N,5,3] y, float[2,N,2,5,3] now)
+        <float[4,6] w0, float[6,18] w, float[18] b, float[6,3] wo>
+        { a = MatMul(x, w0)  h, now = com.microsoft.Attention<num_heads=2>(a, w, b)  y = MatMul(h, wo) }""",
+    ),
+    Graph(
+        name="attention_operator_that_keeps_a_cache_stays",
+        opset=23,
+        groups=(),
+        refusals=("it keeps a cache",),
+        text="""(float[N,5,4] x) => (float[N,5,4] y, float[N,2,5,3] now)
+        <float[4,6] wq, float[4,6] wk, float[4,6] wv, float[6,4] wo>
+        { q = MatMul(x, wq)  k = MatMul(x, wk)  v = MatMul(x, wv)
+          a, now, old = Attention<q_num_heads=2, kv_num_heads=2>(q, k, v)  y = MatMul(a, wo) }""",
+    ),
+    Graph(
+        name="multi_head_attention",
+        groups=(3, 20, 4),
+        refusals=(
+            "whose width cannot change",
+            "normalises over the channels",
+            "normalises over the channels",
+        ),
+        text="""(float[N,5,8] x, int32[N,5] seen) => (float[N,5,3] y)
+        <float[8,12] wq, float[8,12] wk, float[8,15] wv, float[39] b, float[1,3,5,5] near, float[15,8] wo,
+         float[8] g1, float[8] b1, float[8] bo, float[8,20] w1, float[20] bias1, float[20,8] w2,
+         float[8] g2, float[8] b2, float[8,12] wq2, float[8,12] wk2, float[8,12] wv2, float[12,3] w3>
+        { q = MatMul(x, wq)  k = MatMul(x, wk)  v = MatMul(x, wv)
+          h = com.microsoft.MultiHeadAttention<num_heads=3>(q, k, v, b, seen, near)
+          o = MatMul(h, wo)  n, m, i, s = com.microsoft.SkipLayerNormalization(o, x, g1, b1, bo)
+          u = MatMul(n, w1)  t = com.microsoft.BiasGelu(u, bias1)  d = MatMul(t, w2)
+          l = com.microsoft.SkipLayerNormalization(d, s, g2, b2)
+          q2 = MatMul(l, wq2)  k2 = MatMul(l, wk2)  v2 = MatMul(l, wv2)
+          h2 = com.microsoft.MultiHeadAttention<num_heads=4, unidirectional=1>(q2, k2, v2)
+          y = MatMul(h2, w3) }""",
+    ),
+    Graph(
+        name="multi_head_attention_of_keys_by_heads",
+        groups=(3,),
+        text="""(float[N,5,4] x) => (float[N,5,4] y)
+        <float[4,12] wq, float[4,12] wk, float[4,12] wv, float[12,4] wo, int64[4] apart = {0, 0, 3, 4},
+         float[1,5,1] scale>
+        { q = MatMul(x, wq)  k = MatMul(x, wk)  v = MatMul(x, wv)
+          kr = Reshape(k, apart)  kt = Transpose<perm=[0,2,1,3]>(kr)
+          vr = Reshape(v, apart)  vt = Transpose<perm=[0,2,1,3]>(vr)
+          h = com.microsoft.MultiHeadAttention<num_heads=3>(q, kt, vt)  z = Mul(h, scale)
+          y = MatMul(z, wo) }""",
+    ),
+    Graph(
+        name="grouped_attention_with_rotary_positions",
+        groups=(2,),
+        text="""(float[2,4,6] x, int32[2] last, int64[2,4] places) => (float[2,4,3] y)
+        <float[6,64] wq, float[6,32] wk, float[6,32] wv, float[64,3] wo, float[8,8] c, float[8,8] s,
+         int32 total = {4}>
+        { q = MatMul(x, wq)  k = MatMul(x, wk)  v = MatMul(x, wv)
+          qp = com.microsoft.RotaryEmbedding<num_heads=4>(q, places, c, s)
+          kp = com.microsoft.RotaryEmbedding(k, places, c, s)
+          h, pk, pv = com.microsoft.GroupQueryAttention<num_heads=4, kv_num_heads=2>
+            (qp, kp, v, , , last, total)
+          y = MatMul(h, wo) }""",
+    ),
+    Graph(
+        name="grouped_attention_of_one_product",
+        groups=(2,),
+        text="""(float[2,4,6] x, int32[2] last) => (float[2,4,3] y)
+        <float[6,128] w, float[64,3] wo, float[8,8] c, float[8,8] s, int32 total = {4}>
+        { q = MatMul(x, w)
+          h, pk, pv = com.microsoft.GroupQueryAttention<num_heads=4, kv_num_heads=2, do_rotary=1>
+            (q, , , , , last, total, c, s)
+          y = MatMul(h, wo) }""",
+    ),
+    Graph(
+        name="embedded_and_normalised_words_stay",
+        groups=(10,),
+        refusals=("normalises over the channels", "normalises over the channels"),
+        text="""(int32[N,5] t, int32[N,5] k) => (float[N,5,3] y)
+        <float[7,8] words, float[6,8] places, float[4,8] kinds, float[8] g, float[8] b,
+         float[8,10] w1, float[10,8] w2, float[8] g2, float[8] b2, float[8,3] w3>
+        { e, m = com.microsoft.EmbedLayerNormalization(t, k, words, places, kinds, g, b)
+          u = MatMul(e, w1)  a = com.microsoft.FastGelu(u)  d = MatMul(a, w2)
+          n = com.microsoft.SkipLayerNormalization(d, e, g2, b2)  y = MatMul(n, w3) }""",
     ),
     Graph(
         name="heads_counted_from_a_width",

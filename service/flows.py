@@ -1,0 +1,324 @@
+"""What the clients do, as flows: written once, for both the blocking client and the one that awaits."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+
+from service.jobs.states import JobState
+from service.schemas import (
+    ArtifactView,
+    JobDetail,
+    JobError,
+    JobPage,
+    JobView,
+    PartialView,
+    RecipeList,
+    RecipeView,
+    UploadView,
+)
+from service.transport import ClientError, Flow, Patience, Receive, Send, take
+
+CHUNK = 2**20
+#: Files larger than this go in pieces of it.
+PIECE = 32 * 2**20
+#: With the last piece the whole file is checked.
+PIECE_TIMEOUT_S = 300.0
+LONG_POLL_S = 25.0
+#: Beyond the time a poll may wait, the time its answer may take.
+GRACE_S = 15.0
+PAGE = 200
+
+#: Told bytes sent and bytes in all.
+UploadProgress = Callable[[int, int], None]
+OnUpdate = Callable[[JobView], None]
+
+
+class JobFailed(ClientError):
+    """The job ended without a result; ``error`` says why."""
+
+    def __init__(self, error: JobError) -> None:
+        super().__init__(error.detail)
+        self.error = error
+
+
+class WaitTimeout(ClientError):
+    """The job did not end in the time given; it goes on."""
+
+    def __init__(self, job_id: str, timeout_s: float) -> None:
+        super().__init__(f"job {job_id} did not end within {timeout_s:g} s; it goes on")
+        self.job_id, self.timeout_s = job_id, timeout_s
+
+
+class Corrupted(ClientError):
+    """A file did not arrive as it was sent."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} did not arrive as it was sent")
+        self.name = name
+
+
+class Watched(Protocol):
+    """A job as one of the clients holds it."""
+
+    view: JobView
+
+
+class Flows:
+    """Everything that can be asked of one service.
+
+    Args:
+        patience: When to ask again.
+    """
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+
+    def upload(self, path: str, file: Path, on_progress: UploadProgress | None) -> Flow[UploadView]:
+        """Send a file to ``/v1/models`` or ``/v1/datasets``, and compare what arrived.
+
+        A large one goes in pieces, so that a broken connection costs the last piece only.
+        """
+        total, digest = file.stat().st_size, hashlib.sha256()
+        if total > PIECE:
+            kind = path.rpartition("/")[2].removesuffix("s")
+            return (yield from self._upload_in_pieces(kind, file, on_progress))
+
+        def body() -> Iterator[bytes]:
+            nonlocal digest
+            digest, sent = hashlib.sha256(), 0
+            with file.open("rb") as source:
+                while chunk := source.read(CHUNK):
+                    digest.update(chunk)
+                    yield chunk
+                    sent += len(chunk)
+                    if on_progress is not None:
+                        on_progress(sent, total)
+
+        headers = {"Content-Length": str(total), "Content-Type": "application/octet-stream"}
+        answer = yield from self._patience.call(
+            "POST", path, content=body, headers=headers, params={"name": file.name}
+        )
+        view = UploadView.model_validate_json(answer.content)
+        if view.sha256 != digest.hexdigest():
+            raise Corrupted(file.name)
+        return view
+
+    def submit(
+        self,
+        model: UploadView | str,
+        dataset: UploadView | str,
+        evaluation: UploadView | str | None,
+        recipe: Mapping[str, Any] | str | None,
+        queue: str,
+        callback_url: str | None,
+        idempotency_key: str | None,
+    ) -> Flow[JobView]:
+        """Queue a job; sent again after a lost connection, it is still one job."""
+        told = recipe if isinstance(recipe, str) else dict(recipe or {})
+        order = {"model_id": _id(model), "dataset_id": _id(dataset), "recipe": told, "queue": queue}
+        if evaluation is not None:
+            order["evaluation_id"] = _id(evaluation)
+        if callback_url is not None:
+            order["callback_url"] = callback_url
+        return (yield from self._make("/v1/jobs", idempotency_key, json=order))
+
+    def retry(self, job_id: str) -> Flow[JobView]:
+        """Queue a new job like one that failed or was cancelled."""
+        return (yield from self._make(f"/v1/jobs/{job_id}/retry", None))
+
+    def look(self, job_id: str) -> Flow[JobDetail]:
+        """A job as it is now."""
+        answer = yield from self._patience.call("GET", f"/v1/jobs/{job_id}")
+        return JobDetail.model_validate_json(answer.content)
+
+    def cancel(self, job_id: str) -> Flow[JobView]:
+        """Ask a job to stop."""
+        answer = yield from self._patience.call("POST", f"/v1/jobs/{job_id}/cancel")
+        return JobView.model_validate_json(answer.content)
+
+    def page(self, states: tuple[JobState, ...], cursor: str | None) -> Flow[JobPage]:
+        """Some jobs, the newest first."""
+        query: dict[str, Any] = {"state": [str(state) for state in states], "limit": PAGE}
+        if cursor is not None:
+            query["cursor"] = cursor
+        answer = yield from self._patience.call("GET", "/v1/jobs", params=query)
+        return JobPage.model_validate_json(answer.content)
+
+    def recipes(self) -> Flow[list[RecipeView]]:
+        """The recipes that have names."""
+        answer = yield from self._patience.call("GET", "/v1/recipes")
+        return RecipeList.model_validate_json(answer.content).items
+
+    def delete(self, id: str) -> Flow[None]:
+        """Forget an upload or a job."""
+        resource = {"mdl": "models", "dat": "datasets", "job": "jobs"}[id.partition("_")[0]]
+        yield from self._patience.call("DELETE", f"/v1/{resource}/{id}")
+
+    def wait(self, job: Watched, timeout_s: float | None, on_update: OnUpdate | None) -> Flow[JobView]:
+        """Keep the view of a job up to date until it has ended well.
+
+        Raises:
+            JobFailed: It ended otherwise.
+            WaitTimeout: It has not ended after ``timeout_s``.
+        """
+        until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+        while not job.view.finished:
+            if (left := until - time.monotonic()) <= 0:
+                raise WaitTimeout(job.view.id, timeout_s or 0.0)
+            changed = yield from self._changed(job.view, min(left, LONG_POLL_S), until)
+            if changed is not None:
+                job.view = changed
+                if on_update is not None:
+                    on_update(changed)
+        if job.view.state is JobState.SUCCEEDED:
+            return job.view
+        raise JobFailed(job.view.error or _cancelled(job.view))
+
+    def download(self, view: JobView, place: Path) -> Flow[dict[str, Path]]:
+        """Every artifact of a job, whole and verified or not at all."""
+        place.mkdir(parents=True, exist_ok=True)
+        made = {}
+        for artifact in view.artifacts:
+            made[artifact.name] = yield from self._fetch(artifact, place)
+        return made
+
+    def _upload_in_pieces(
+        self, kind: str, file: Path, on_progress: UploadProgress | None
+    ) -> Flow[UploadView]:
+        """Send a file by the tus protocol; costs one more pass over it, for its digest."""
+        sending = Pieces(kind, file)
+        answer = yield from self._patience.call("POST", "/v1/uploads", headers=sending.announcement())
+        place, at = answer.headers["Location"], 0
+        while at < sending.total:
+            at = yield from self._patience.persist(lambda: sending.next(place))
+            if on_progress is not None:
+                on_progress(at, sending.total)
+        answer = yield from self._patience.call("GET", place)
+        return sending.verified(PartialView.model_validate_json(answer.content))
+
+    def _make(self, path: str, key: str | None, **options: Any) -> Flow[JobView]:
+        headers = {"Idempotency-Key": key or secrets.token_hex(16)}
+        answer = yield from self._patience.call("POST", path, headers=headers, **options)
+        return JobView.model_validate_json(answer.content)
+
+    def _changed(self, view: JobView, wait_s: float, until: float) -> Flow[JobDetail | None]:
+        answer = yield from self._patience.call(
+            "GET",
+            f"/v1/jobs/{view.id}",
+            params={"wait": f"{wait_s:.1f}"},
+            headers={"If-None-Match": f'"{view.seq}"'},
+            timeout=wait_s + GRACE_S,
+            until=until,
+        )
+        return None if answer.status_code == 304 else JobDetail.model_validate_json(answer.content)
+
+    def _fetch(self, artifact: ArtifactView, place: Path) -> Flow[Path]:
+        part = Part(place / f".{artifact.name}.{secrets.token_hex(4)}.part", artifact)
+        try:
+            if part.missing:
+                yield from self._patience.persist(lambda: take(part.rest()))
+            return part.verified().replace(place / artifact.name)
+        finally:
+            part.path.unlink(missing_ok=True)
+
+
+class Pieces:
+    """A file that is being sent in pieces; the service says which it wants next."""
+
+    def __init__(self, kind: str, file: Path) -> None:
+        self._kind, self._file, self.total = kind, file, file.stat().st_size
+        with file.open("rb") as source:
+            self._sha256 = hashlib.file_digest(source, "sha256").hexdigest()
+
+    def announcement(self) -> dict[str, str]:
+        """What is to come, as headers."""
+        told = {"kind": self._kind, "filename": self._file.name, "sha256": self._sha256}
+        pairs = (f"{name} {_base64(value.encode())}" for name, value in told.items())
+        return {"Upload-Length": str(self.total), "Upload-Metadata": ",".join(pairs)}
+
+    def next(self, place: str) -> Flow[int]:
+        """Send the piece that the service asks for; how much it then has."""
+        answer = yield from take(Send(method="HEAD", path=place))
+        at = int(answer.headers["Upload-Offset"])
+        with self._file.open("rb") as source:
+            source.seek(at)
+            piece = source.read(min(PIECE, self.total - at))
+        headers = {
+            "Content-Type": "application/offset+octet-stream",
+            "Upload-Offset": str(at),
+            "Upload-Checksum": f"sha256 {_base64(hashlib.sha256(piece).digest())}",
+        }
+        options = {"headers": headers, "timeout": PIECE_TIMEOUT_S}
+        answer = yield from take(Send(method="PATCH", path=place, content=piece, options=options))
+        return int(answer.headers["Upload-Offset"])
+
+    def verified(self, view: PartialView) -> UploadView:
+        """What became of it; ``Corrupted`` if that is not this file."""
+        if view.result is None or view.result.sha256 != self._sha256:
+            raise Corrupted(self._file.name)
+        return view.result
+
+
+class Part:
+    """A file that is being downloaded; a broken connection leaves it longer than before."""
+
+    def __init__(self, path: Path, artifact: ArtifactView) -> None:
+        self.path, self._artifact = path, artifact
+        path.touch()
+
+    @property
+    def missing(self) -> bool:
+        """Whether some of it is yet to come."""
+        return self.path.stat().st_size < self._artifact.size
+
+    def rest(self) -> Receive:
+        """Ask for what is missing."""
+        have = self.path.stat().st_size
+        headers = {"Range": f"bytes={have}-", "If-Range": f'"{self._artifact.sha256}"'} if have else {}
+        return Receive(path=self._artifact.url, sink=self, headers=headers)
+
+    def begin(self, response: httpx.Response) -> None:
+        """Begin anew unless the service goes on where we are."""
+        if response.status_code != 206:
+            os.truncate(self.path, 0)
+
+    def write(self, chunk: bytes) -> None:
+        """Append what arrived."""
+        with self.path.open("ab") as file:
+            file.write(chunk)
+
+    def verified(self) -> Path:
+        """The file, if it is what was made; ``Corrupted`` otherwise."""
+        with self.path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != self._artifact.sha256:
+                raise Corrupted(self._artifact.name)
+        return self.path
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _id(thing: UploadView | str) -> str:
+    return thing if isinstance(thing, str) else thing.id
+
+
+def _cancelled(view: JobView) -> JobError:
+    return JobError(
+        code="cancelled",
+        title="The user asked to stop",
+        detail=f"job {view.id} was cancelled",
+        details={},
+        retryable=False,
+        stage=view.stage,
+        attempt=view.attempt,
+    )

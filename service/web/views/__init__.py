@@ -1,0 +1,1 @@
+"""What templates are given: facts chosen and worded for people, one subject a file."""

@@ -1,0 +1,1 @@
+"""Further forms of the finished model: eight-bit integers, half precision. Optional, measured like it."""

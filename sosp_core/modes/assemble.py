@@ -1,0 +1,64 @@
+"""The report of a finished job, from what its stages found out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from sosp_core.bench.compare import Comparison
+from sosp_core.config import Metric
+from sosp_core.finetune.history import History
+from sosp_core.machine import describe_machine, library_versions
+from sosp_core.modes.run import Run
+from sosp_core.ops.flow import Refusal
+from sosp_core.report.expansion import Expansion
+from sosp_core.report.report import Checks, Report
+from sosp_core.select.plan import LayerCut
+from sosp_core.stages.export import Exports
+from sosp_core.stages.judge import Verdict
+from sosp_core.stages.subject import Subject
+
+
+def assemble(
+    run: Run,
+    subject: Subject,
+    *,
+    before: Mapping[Metric, int],
+    after: Mapping[Metric, int],
+    layers: tuple[LayerCut, ...],
+    refusals: Sequence[Refusal],
+    content: bytes,
+    verdict: Verdict,
+    timed: tuple[Comparison, ...],
+    exports: Exports,
+    history: History,
+    checks: Checks,
+    warnings: Sequence[str] = (),
+    expansion: Expansion | None = None,
+) -> Report:
+    """Add what is the same for every mode: recipe, digests, times, versions, machine."""
+    return Report(
+        recipe=asdict(run.recipe),
+        model_sha256=hashlib.sha256(subject.original).hexdigest(),
+        costs_before=before,
+        costs_after=after,
+        file_before=len(subject.original),
+        file_after=len(content),
+        judged_on=verdict.judged_on,
+        samples_judged=verdict.samples,
+        quality_before=verdict.before,
+        quality_pruned=verdict.pruned,
+        quality_after=verdict.after,
+        benchmark=timed,
+        exports=tuple(exports.results),
+        layers=layers,
+        refusals=tuple(str(r) for r in refusals),
+        training=history,
+        checks=checks,
+        warnings=(*subject.warnings(), *warnings, *exports.warnings),
+        timings=run.timings,
+        versions=library_versions(),
+        machine=describe_machine(run.device),
+        expansion=expansion,
+    )

@@ -1,0 +1,110 @@
+"""Mode ``expand-prune``: widen the bottlenecks, train, and prune back to the budget.
+
+The budget is the original's: the slim network has as much of the metric as pruning the original
+would have left, but chosen from a network without bottlenecks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sosp_core.config import Budget, Recipe
+from sosp_core.cost.model import measure
+from sosp_core.modes.assemble import assemble
+from sosp_core.modes.outcome import Outcome, save_files
+from sosp_core.modes.part import Part
+from sosp_core.modes.run import Run, Source
+from sosp_core.report.expansion import EXPANDED, Expansion, Variant
+from sosp_core.report.report import Checks
+from sosp_core.runtime.session import serialize
+from sosp_core.select.plan import LayerCut
+from sosp_core.stages.choose import Choice, choose, offer
+from sosp_core.stages.cut import cut
+from sosp_core.stages.expand import as_subject, examine, train_wide, unlabelled, widen_bottlenecks
+from sosp_core.stages.export import export
+from sosp_core.stages.judge import benchmark, judge, slower
+from sosp_core.stages.recover import deliver, finetune, write
+from sosp_core.stages.subject import convert, load
+from sosp_core.structures.structures import Structures
+
+#: Shares of stage ``score``: where the diagnosis ends, and the training of the wide network.
+DIAGNOSED, EXPANDED_BY = 0.15, 0.7
+
+
+def expand_prune(run: Run, source: Source) -> Outcome:
+    """Widen what limits the network before anything is taken from it."""
+    progress, device = run.progress, run.device
+    with run.stage("load"):
+        subject = load(source.model, source.data, source.evaluation, run.recipe)
+    with run.stage("convert"):
+        subject, conversion = convert(subject)
+    with run.stage("discover"):
+        choice = offer(subject)
+    with run.stage("score"):
+        found = examine(subject, choice, Part(progress, "score", 0.0, DIAGNOSED, "bottlenecks"), device)
+        wide = widen_bottlenecks(subject, choice.structures, found)
+        learning = Part(progress, "score", DIAGNOSED, EXPANDED_BY, "widened network")
+        expanded = train_wide(subject, wide, learning, device)
+        middle, _ = write(subject, expanded)
+        bigger = as_subject(subject, middle, _budgeted(run.recipe, choice))
+        again = offer(bigger)
+        plan = choose(bigger, again, Part(progress, "score", EXPANDED_BY, 1.0, "pruning back"), device)
+    with run.stage("cut"):
+        slim = cut(bigger, again, plan.alive, device)
+    with run.stage("finetune"):
+        trained = finetune(bigger, again, slim.model, plan.alive, progress, device)
+    with run.stage("write"):
+        content, write_back = write(bigger, trained)
+    with run.stage("evaluate"):
+        verdict = judge(subject, serialize(slim.model), content)
+        between = judge(subject, serialize(wide.model), middle)
+    with run.stage("benchmark"):
+        timed = benchmark(subject, content, progress)
+    with run.stage("export"):
+        exports = export(subject, content, progress)
+    with run.stage("report"):
+        content = deliver(subject, content)
+        variant = Variant(
+            name=EXPANDED,
+            costs=plan.before,
+            file=len(middle),
+            quality=between.after,
+            benchmark=(),
+            layers=wide.layers(choice.structures),
+            training=expanded.history,
+            error=wide.error,
+        )
+        report = assemble(
+            *(run, subject),
+            before=measure(choice.structures, choice.structures.all_alive()),
+            after=plan.after,
+            layers=_across(choice.structures, plan.layers),
+            refusals=(*choice.structures.refusals, *wide.refusals.values()),
+            content=content,
+            verdict=verdict,
+            timed=timed,
+            exports=exports,
+            history=trained.history,
+            checks=Checks(conversion=conversion, surgery=max(slim.error, wide.error), write_back=write_back),
+            warnings=(*unlabelled(subject), *slower(timed)),
+            expansion=Expansion(
+                diagnosis=found,
+                factor=run.recipe.expand.factor,
+                labelled=subject.task.labelled,
+                variants=(variant,),
+            ),
+        )
+        told = {**plan.to_json(again.structures), "widened": wide.plan(choice.structures)}
+        return save_files(run.out, content, told, report, exports.files)
+
+
+def _budgeted(recipe: Recipe, choice: Choice) -> Recipe:
+    """The same recipe, its budget the amount that it means for the original."""
+    budget = Budget(metric=recipe.prune.budget.metric, at_most=choice.target)
+    return replace(recipe, prune=replace(recipe.prune, budget=budget))
+
+
+def _across(original: Structures, slim: tuple[LayerCut, ...]) -> tuple[LayerCut, ...]:
+    """Widths from the original to the slim network, not from the wide one between them."""
+    before = {layer.node: len(layer.members) for layer in original.layers}
+    return tuple(replace(layer, before=before.get(layer.node, layer.before)) for layer in slim)

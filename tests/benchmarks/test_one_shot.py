@@ -1,0 +1,125 @@
+"""Every criterion by itself: accuracy after masking a share of the inner channels, nothing trained.
+
+Scores read training images; what is left is judged on test images that no score has seen. Needs the
+networks and images of ``../shared``. Raw numbers go to ``docs/raw/one_shot.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from sosp_core.config import Method, Metric
+from sosp_core.cost.model import CostModel
+from sosp_core.data.dataset import Dataset
+from sosp_core.data.task import Kind, Task
+from sosp_core.finetune.augment import augment
+from sosp_core.ir.batchnorm import fold_batchnorm
+from sosp_core.saliency import Scene, criteria
+from sosp_core.saliency.mask_space import MaskSpace
+from sosp_core.select.greedy import Rules, schedule, shrink
+from sosp_core.structures.gating import gate_model
+from sosp_core.structures.structures import Alive
+from tests.zoo.built import Built, prepare
+
+ROOT = Path(__file__).parents[2]
+SHARED, RAW = ROOT.parent / "shared", ROOT / "docs" / "raw" / "one_shot.json"
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+#: Residual streams stay: only the channels inside a block compete.
+STREAMS = ("/conv1/Conv", "*/conv2/Conv")
+SAMPLES, ROUNDS = 256, 28
+TASK = Task(kinds=(Kind.LOGITS,), labelled=True)
+MEAN, STD = (np.array(v, np.float32)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A network whose inner channels compete, and the images that score and judge it."""
+
+    name: str
+    built: Built
+    scored: MaskSpace
+    judged: MaskSpace
+
+
+@pytest.fixture(scope="module", params=["resnet20_cifar10", "resnet56_cifar10"])
+def subject(request: pytest.FixtureRequest) -> Subject:
+    file = SHARED / "models" / f"{request.param}.onnx"
+    if not file.exists():
+        pytest.skip(f"needs {file.name} in ../shared, which is not part of the project")
+    with np.load(SHARED / "data" / "cifar10_small.npz") as z:
+        pick = np.random.default_rng(0).permutation(len(z["x_train"]))[:SAMPLES]
+        train, test = prepared(z["x_train"][pick]), prepared(z["x_test"])
+        labels, answers = (z[name].astype(np.int64) for name in ("y_train", "y_test"))
+    views = augment(torch.as_tensor(train), frozenset({"flip", "shift"}), torch.Generator().manual_seed(0))
+    built = prepare(file.read_bytes(), protect=STREAMS)
+    return Subject(
+        name=request.param,
+        built=built,
+        scored=space(built, Dataset(inputs={"input": views.numpy()}, labels=labels[pick]), 32),
+        judged=space(built, Dataset(inputs={"input": test}, labels=answers), 250),
+    )
+
+
+@pytest.mark.benchmark
+@pytest.mark.shared
+@pytest.mark.timeout(7200)
+def test_accuracy_left_by_each_criterion(subject: Subject, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {f"{method}, once": curve(subject, method, rounds=1) for method in Method}
+    rows[f"sosp-signed, {ROUNDS} rounds"] = curve(subject, Method.SOSP_SIGNED, rounds=ROUNDS)
+    known = json.loads(RAW.read_text()) if RAW.exists() else {}
+    known[subject.name] = {"shares": SHARES, "samples": SAMPLES, "accuracy": rows}
+    RAW.parent.mkdir(exist_ok=True)
+    RAW.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    with capsys.disabled():
+        print(f"\n{subject.name}: accuracy with {SHARES} of the inner channels masked")  # noqa: T201
+        for name, row in rows.items():
+            print(f"  {name:28}" + " ".join(f"{a:.3f}" for a in row))  # noqa: T201
+    at_half = SHARES.index(0.5)
+    assert rows[f"sosp-signed, {ROUNDS} rounds"][at_half] > max(
+        row[at_half] for name, row in rows.items() if name.endswith("once")
+    )
+
+
+def curve(subject: Subject, method: Method, rounds: int) -> list[float]:
+    """Accuracy at each share; with rounds, scores are taken anew on the way to the last."""
+    structures = subject.built.structures
+    cost = CostModel(structures, Metric.STRUCTURES)
+    scene = Scene(model=subject.built.model, structures=structures, space=lambda: subject.scored, seed=0)
+    total = structures.count
+    targets = [round(total * (1 - share)) for share in SHARES]
+    steps = sorted({*targets, *schedule(total, targets[-1], rounds)}, reverse=True) if rounds > 1 else targets
+    alive, prices, result = structures.all_alive(), None, []
+    for target in steps:
+        if prices is None or rounds > 1:
+            prices = criteria[method](scene, alive)
+        alive = shrink(prices, alive, structures.groups, cost, target, Rules())
+        if target in targets:
+            result.append(accuracy(subject.judged, alive))
+    return result
+
+
+@torch.no_grad()
+def accuracy(judged: MaskSpace, alive: Alive) -> float:
+    mask, right, total = judged.mask(alive), 0, 0
+    for n, batch in judged.batches():
+        assert batch.labels is not None
+        right += int((judged.outputs(mask, batch.inputs)[0].argmax(1) == batch.labels).sum())
+        total += n
+    return right / total
+
+
+def space(built: Built, data: Dataset, batch: int) -> MaskSpace:
+    gated = gate_model(built.model, built.structures, built.shapes)
+    fold_batchnorm(gated.model)
+    return MaskSpace(gated, data, TASK, batch_size=batch, device=torch.device("cpu"))
+
+
+def prepared(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return (images.transpose(0, 3, 1, 2).astype(np.float32) / 255 - MEAN) / STD
