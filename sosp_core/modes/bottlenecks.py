@@ -38,6 +38,7 @@ def bottlenecks(run: Run, source: Source) -> Outcome:
         subject = load(source.model, source.data, source.evaluation, run.recipe)
     with run.stage("convert"):
         subject, conversion = convert(subject)
+        kept = run.kept(subject)
     with run.stage("discover"):
         choice = offer(subject)
     with run.stage("score"):
@@ -45,8 +46,8 @@ def bottlenecks(run: Run, source: Source) -> Outcome:
     with run.stage("cut"):
         wides = _widen(subject, choice, found)
     with run.stage("finetune"):
-        steps = zip(wides.values(), parts(progress, "finetune", list(wides)), strict=True)
-        trained = [train_wide(subject, wide, part, device) for wide, part in steps]
+        steps = zip(wides.items(), parts(progress, "finetune", list(wides)), strict=True)
+        trained = [train_wide(subject, wide, part, device, kept.part(n)) for (n, wide), part in steps]
     with run.stage("write"):
         written = [write(subject, one) for one in trained]
     files = [content for content, _ in written]

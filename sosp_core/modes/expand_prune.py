@@ -37,13 +37,14 @@ def expand_prune(run: Run, source: Source) -> Outcome:
         subject = load(source.model, source.data, source.evaluation, run.recipe)
     with run.stage("convert"):
         subject, conversion = convert(subject)
+        kept = run.kept(subject)
     with run.stage("discover"):
         choice = offer(subject)
     with run.stage("score"):
         found = examine(subject, choice, Part(progress, "score", 0.0, DIAGNOSED, "bottlenecks"), device)
         wide = widen_bottlenecks(subject, choice.structures, found)
         learning = Part(progress, "score", DIAGNOSED, EXPANDED_BY, "widened network")
-        expanded = train_wide(subject, wide, learning, device)
+        expanded = train_wide(subject, wide, learning, device, kept.part("wide"))
         middle, _ = write(subject, expanded)
         bigger = as_subject(subject, middle, _budgeted(run.recipe, choice))
         again = offer(bigger)
@@ -51,7 +52,7 @@ def expand_prune(run: Run, source: Source) -> Outcome:
     with run.stage("cut"):
         slim = cut(bigger, again, plan.alive, device)
     with run.stage("finetune"):
-        trained = finetune(bigger, again, slim.model, plan.alive, progress, device)
+        trained = finetune(bigger, again, slim.model, plan.alive, progress, device, kept)
     with run.stage("write"):
         content, write_back = write(bigger, trained)
     with run.stage("evaluate"):

@@ -13,6 +13,7 @@ import torch
 
 from sosp_core.bottleneck.detect import Diagnosis, diagnose
 from sosp_core.bottleneck.expand import Extra, alike, by_factor
+from sosp_core.checkpoints import Kept
 from sosp_core.config import Budget, Metric, Recipe
 from sosp_core.convert.check import HALF_TOLERANCE, tolerance_of
 from sosp_core.cost.model import CostModel, measure
@@ -139,7 +140,13 @@ def widen_alike(subject: Subject, structures: Structures, parameters: int) -> Wi
     return replace(again, refusals={**again.refusals, **wide.refusals})
 
 
-def train_wide(subject: Subject, wide: Wide, progress: Progress, device: torch.device) -> Trained:
+def train_wide(
+    subject: Subject,
+    wide: Wide,
+    progress: Progress,
+    device: torch.device,
+    kept: Kept = Kept(),  # noqa: B008 (immutable)
+) -> Trained:
     """Train a widened network: with labels, mostly on these, for the original cannot teach it more.
 
     Inner tensors of the original are no targets: what is to grow beyond it must not stay like it.
@@ -150,7 +157,7 @@ def train_wide(subject: Subject, wide: Wide, progress: Progress, device: torch.d
     """
     expand = subject.recipe.expand
     config = replace(subject.recipe.finetune, distill=expand.distill)
-    return train(subject, wide.model, config, progress, device, last=not expand.best)
+    return train(subject, wide.model, config, progress, device, last=not expand.best, kept=kept)
 
 
 def unlabelled(subject: Subject) -> list[str]:

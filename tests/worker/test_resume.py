@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -17,7 +16,7 @@ from service.client import Client, Job
 from service.jobs.states import JobState
 from sosp_core import compress
 from tests.core.digits import digits_model, recipe, save_digits
-from tests.live import Bench, running_stack, until
+from tests.live import Bench, links, running_stack, until
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +29,6 @@ def bench(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ben
         Client(stack.url) as client,
     ):
         yield Bench(stack, client, directory)
-
-
-def links(length: int) -> str:
-    link = ""
-    for _ in range(length):
-        link = hashlib.sha256(link.encode()).hexdigest()
-    return link
 
 
 def messages(bench: Bench, job: Job) -> list[str]:
