@@ -1,4 +1,4 @@
-"""Recipes by name: good beginnings, each tried on real networks (see the documentation)."""
+"""Recipes by name: good beginnings; what came of them is in the documentation."""
 
 from __future__ import annotations
 

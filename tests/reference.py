@@ -94,7 +94,7 @@ def recipes_page() -> str:
     parts = [
         "# Recipes by name\n\n`sosp recipes` prints them, `--recipe NAME` uses one, and so does a job whose "
         '`recipe` is the name or has it as its `base`: `{"base": "quick", "prune": {"budget": {"keep": 0.4}}}`. '
-        "What came of each is on the page of [measurements](../benchmarks.md).\n"
+        "[Which to choose, and what came of them](../how-to/choose-a-recipe.md).\n"
     ]
     for preset in PRESETS.values():
         changes = _changes(recipes.dump(preset.recipe), usual)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.digits import digits_model, save_digits
+from tests.core.digits import exported, network, save_digits
 from tests.docs.blocks import PAGES, ROOT, blocks, check_json, run, runnable
 from tests.live import STANDIN, Stack, running_stack
 
@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A folder as the pages assume it: a model, data, and the examples beside them."""
-    (tmp_path / "model.onnx").write_bytes(digits_model())
+    (tmp_path / "model.onnx").write_bytes(exported(network().eval()))
     save_digits(tmp_path / "data.npz", count=64)
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     return tmp_path
@@ -58,7 +58,7 @@ def test_recipes_in_the_pages_are_recipes(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [p for p in PAGES if runnable(p) and p != TUTORIAL], ids=name_of)
 def test_the_blocks_of_a_page_run(page: Path, place: Path, server: Stack) -> None:
-    environment = {"PYTHONPATH": STANDIN_PATH, "SOSP_DATA_DIR": str(place / "kept"), "COLUMNS": "120"}
+    environment = {"PYTHONPATH": STANDIN_PATH, "SOSP_DATA_DIR": str(place / "kept"), "OMP_NUM_THREADS": "1"}
     for block in runnable(page):
         if "python -m tests." in block.text:  # writes pages: what it writes is compared elsewhere
             continue

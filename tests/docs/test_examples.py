@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.core.digits import digits_model, save_digits
+from tests.core.digits import exported, network, save_digits
 from tests.docs.blocks import ROOT
 from tests.live import Bench, model_bytes, npz_bytes
 
@@ -119,7 +119,7 @@ def test_the_cells_of_the_notebook_run_in_order(tmp_path: Path) -> None:
     assert notebook["nbformat"] == 4
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert len(cells) == 4
-    (tmp_path / "model.onnx").write_bytes(digits_model())
+    (tmp_path / "model.onnx").write_bytes(exported(network().eval()))
     save_digits(tmp_path / "data.npz", count=120)
     cheap = cells[2].replace('"keep": 0.5}}', '"keep": 0.5}, "rounds": 1}, "finetune": {"steps": 2}')
     assert cheap != cells[2]

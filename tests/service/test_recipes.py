@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service import recipes
-from sosp_core.config import Metric, Recipe
+from sosp_core.config import BenchmarkConfig, Metric, Recipe
 from sosp_core.errors import RecipeInvalid
 from sosp_core.presets import PRESETS
 
@@ -78,6 +78,14 @@ def test_a_name_stands_for_its_recipe_and_can_be_built_upon(name: str) -> None:
 def test_an_amount_replaces_the_share_of_the_base() -> None:
     budget = recipes.build({"base": "transformer", "prune": {"budget": {"at_most": 1000}}}).prune.budget
     assert (budget.keep, budget.at_most) == (None, 1000)
+
+
+def test_a_change_need_only_be_right_together_with_its_base() -> None:
+    quick = PRESETS["quick"].recipe.benchmark
+    assert quick.min_time_s < 0.5 < BenchmarkConfig().min_time_s
+    assert recipes.build({"base": "quick", "benchmark": {"max_time_s": 0.5}}).benchmark.max_time_s == 0.5
+    with pytest.raises(RecipeInvalid, match="min_time_s"):
+        recipes.build({"base": "balanced", "benchmark": {"max_time_s": 0.5}})
 
 
 @pytest.mark.parametrize(
