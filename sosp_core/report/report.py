@@ -12,7 +12,8 @@ from sosp_core.config import Metric
 from sosp_core.export.result import Exported
 from sosp_core.finetune.evaluate import Quality
 from sosp_core.finetune.history import History
-from sosp_core.select.plan import LayerCut
+from sosp_core.select.limits import Meant
+from sosp_core.select.plan import LatencyBudget, LayerCut
 
 SCHEMA = "sosp.report/1"
 
@@ -71,6 +72,8 @@ class Report:
     timings: Mapping[str, float]
     versions: Mapping[str, str]
     machine: Mapping[str, Any]
+    latency_budget: LatencyBudget | None = None
+    limits: tuple[Meant, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """All facts, ready for JSON. Times in seconds, sizes in bytes, shares from 0 to 1."""
@@ -87,6 +90,8 @@ class Report:
             "exports": [e.to_json() for e in self.exports],
             "layers": [asdict(c) for c in self.layers],
             "refusals": list(self.refusals),
+            "limits": [m.to_json() for m in self.limits],
+            "latency_budget": asdict(self.latency_budget) if self.latency_budget else None,
             "training": {
                 "steps": self.training.steps,
                 "restarts": self.training.restarts,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sosp_core.config import Metric
+from sosp_core.cost.latency import Curve
 from sosp_core.structures.structures import STAYS, Alive, Structures, kept_count
 
 
@@ -21,6 +22,58 @@ class LayerCut:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Try:
+    """One plan under a latency budget; shares of the original's median.
+
+    Attributes:
+        low: Lower end of the measurement's 95 % interval.
+        high: Upper end.
+    """
+
+    predicted_share: float
+    measured_share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyBudget:
+    """How a latency budget was met, at one setting; shares of the original's median.
+
+    Attributes:
+        predicted_share: By the table, for the plan that was taken.
+        measured_share: By the clock, before fine-tuning.
+        reached: What was measured, as a share of what was asked for.
+        met: Whether that is at most some per cent more.
+        tries: All plans that were timed, in order.
+        entries: Measurements in the table.
+        table_s: Seconds they took.
+        curves: Time by width of each group, and the widths that were worth having.
+    """
+
+    batch_size: int
+    threads: int
+    provider: str
+    original_ms: float
+    target_share: float
+    predicted_share: float
+    measured_share: float
+    reached: float
+    met: bool
+    tries: tuple[Try, ...]
+    entries: int
+    table_s: float
+    curves: tuple[Curve, ...]
+
+    def warnings(self) -> list[str]:
+        """What to say if the target was missed."""
+        if self.met:
+            return []
+        over = f"{(self.reached - 1) * 100:.1f} %"
+        return [f"latency_missed: the nearest plan found takes {over} longer than the budget allows"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """The decision, and what it costs.
 
@@ -29,12 +82,14 @@ class Plan:
         before: Every metric of the original.
         after: Every metric of the slim model.
         layers: Widths by node, in graph order.
+        latency: How a latency budget was met, if there was one.
     """
 
     alive: Alive
     before: dict[Metric, int]
     after: dict[Metric, int]
     layers: tuple[LayerCut, ...]
+    latency: LatencyBudget | None = None
 
     def to_json(self, structures: Structures) -> dict[str, Any]:
         """The plan by group: what is kept of each, as positions within the group."""
