@@ -14,6 +14,7 @@ from sosp_core.machine import pick_device
 from sosp_core.modes.outcome import Outcome
 from sosp_core.modes.prune import prune
 from sosp_core.modes.run import Run, Source
+from sosp_core.modes.sweep import sweep
 from sosp_core.progress import NullProgress, Progress
 
 STAGES: tuple[str, ...] = (
@@ -30,7 +31,7 @@ STAGES: tuple[str, ...] = (
     "report",
 )
 
-MODES: Mapping[Mode, Callable[[Run, Source], Outcome]] = {Mode.PRUNE: prune}
+MODES: Mapping[Mode, Callable[[Run, Source], Outcome]] = {Mode.PRUNE: prune, Mode.SWEEP: sweep}
 
 
 def compress(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,21 @@ class LatencyBudget:
     entries: int
     table_s: float
     curves: tuple[Curve, ...]
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> LatencyBudget:
+        """The object that ``asdict`` told, by way of JSON."""
+        tries = tuple(Try(**t) for t in told["tries"])
+        curves = tuple(
+            Curve(
+                group=c["group"],
+                kept=tuple(c["kept"]),
+                seconds=tuple(c["seconds"]),
+                worth=tuple(c["worth"]),
+            )
+            for c in told["curves"]
+        )
+        return cls(**{**told, "tries": tries, "curves": curves})
 
     def warnings(self) -> list[str]:
         """What to say if the target was missed."""

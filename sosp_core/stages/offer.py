@@ -83,7 +83,7 @@ def offer(subject: Subject) -> Choice:
     else:
         cost, unit = CostModel(structures, metric), str(metric)
     total = cost.total(cost.kept(structures.all_alive()))
-    target = prune.budget.target(total)
+    target = _target(prune, total)
     if target >= total:
         reason = f"the model already has only {total:,} {unit}"
         raise RecipeInvalid(field="prune.budget.at_most", reason=reason)
@@ -98,7 +98,15 @@ def offer(subject: Subject) -> Choice:
         meant=(*meant, *limits),
         timetable=table,
     )
-    return replace(choice, rules=_rules(prune, choice, bounds))
+    rules = _rules(prune, choice, bounds)
+    if prune.budget.max_drop is not None:  # no target: as far as the rules go
+        target = smallest(cost, structures.groups, rules)
+    return replace(choice, rules=rules, target=target)
+
+
+def _target(prune: PruneConfig, total: int) -> int:
+    """The smallest amount that any plan of the job has to reach; half where the job finds it out."""
+    return int(total * min(prune.sweep)) if prune.sweep else prune.budget.target(total)
 
 
 def _rules(prune: PruneConfig, choice: Choice, bounds: Mapping[int, Bounds]) -> Rules:
@@ -116,5 +124,6 @@ def _rules(prune: PruneConfig, choice: Choice, bounds: Mapping[int, Bounds]) -> 
     for rule in rules:
         if smallest(choice.cost, groups, rule) <= choice.target:
             return rule
-    require_reachable(choice.cost, groups, rules[-1], choice.target, choice.unit)
+    if prune.budget.max_drop is None:
+        require_reachable(choice.cost, groups, rules[-1], choice.target, choice.unit)
     return rules[-1]

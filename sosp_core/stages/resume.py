@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 
 import numpy as np
@@ -17,7 +17,9 @@ from sosp_core.checkpoints import Codec, Sink
 from sosp_core.data.dataset import Dataset
 from sosp_core.machine import library_versions
 from sosp_core.runtime.session import serialize
+from sosp_core.select.plan import LatencyBudget, Plan
 from sosp_core.stages.cut import Cut
+from sosp_core.stages.offer import Choice
 from sosp_core.stages.subject import Subject
 from sosp_core.structures.structures import Alive
 
@@ -63,6 +65,23 @@ def _read_mask(content: bytes) -> Alive:
     return np.unpackbits(np.frombuffer(content[8:], np.uint8), count=count).astype(bool)
 
 
+def _write_plan(plan: Plan, file: Sink) -> None:
+    _write_mask(plan.alive, file)
+    file.write(json.dumps(None if plan.latency is None else asdict(plan.latency)).encode())
+
+
+def plan_codec(choice: Choice) -> Codec[Plan]:
+    """Plans of one choice: the mask, and how a latency budget was met."""
+
+    def read(content: bytes) -> Plan:
+        length = 8 + (int.from_bytes(content[:8], "big") + 7) // 8
+        told = json.loads(content[length:])
+        latency = None if told is None else LatencyBudget.of(told)
+        return replace(choice.plan(_read_mask(content[:length])), latency=latency)
+
+    return Codec(_write_plan, read)
+
+
 def _write_cut(done: Cut, file: Sink) -> None:
     file.write(json.dumps({"error": done.error}).encode() + b"\n")
     file.write(serialize(done.model))
@@ -75,5 +94,4 @@ def _read_cut(content: bytes) -> Cut:
     return Cut(ir.serde.deserialize_model(proto), float(json.loads(facts)["error"]))
 
 
-MASK = Codec(_write_mask, _read_mask)
 CUT = Codec(_write_cut, _read_cut)

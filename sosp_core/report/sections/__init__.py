@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sosp_core.report.section import Maker
+from sosp_core.report.sections.budget import budget
 from sosp_core.report.sections.exports import exports
 from sosp_core.report.sections.latency import latency
 from sosp_core.report.sections.origin import origin
@@ -15,6 +16,7 @@ from sosp_core.report.sections.widths import widths
 
 SECTIONS: tuple[Maker, ...] = (
     summary,
+    budget,
     latency,
     exports,
     widths,
