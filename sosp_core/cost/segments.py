@@ -25,9 +25,6 @@ FOLLOWERS = frozenset(
     "Add BatchNormalization Clip Div Elu Gelu HardSigmoid HardSwish LeakyRelu Mul PRelu Relu "
     "Sigmoid Sub Tanh".split()
 )
-#: Less than this many numbers is no weight, but a shape, a bound or a scale.
-SMALLEST_WEIGHT = 16
-
 Widths = tuple[int, ...]
 
 
@@ -162,8 +159,9 @@ class Anatomy:
     def _is_weighted(self, node: onnx.NodeProto) -> bool:
         if node.op_type in FOLLOWERS:
             return False
-        held = (self._shapes.shape[name] for name in node.input if name in self._weights)
-        return any(int(np.prod(shape)) >= SMALLEST_WEIGHT and len(shape) >= 2 for shape in held)
+        held = [name for name in node.input if name in self._weights]
+        shape, dtype = self._shapes.shape, self._shapes.dtype
+        return any(len(shape[n]) >= 2 and np.issubdtype(dtype[n], np.floating) for n in held)
 
     def _same_shape(self, one: str, other: str) -> bool:
         shape = self._shapes.shape

@@ -12,6 +12,8 @@ from sosp_core.errors import TargetUnreachable
 T = TypeVar("T")
 
 TRIES = 6
+MOST_AIMS = 24
+STEP = 0.03
 #: Near enough to stop; what is promised is ``PROMISED``, so that a second measurement may differ.
 NEAR, PROMISED = 0.015, 0.03
 
@@ -46,23 +48,24 @@ def correct(
     attempts: list[Attempt[T]] = []
     low, high = 0.0, float("inf")  # aims known to fall below the target, and to exceed it
     aim = 1.0
-    while len(attempts) < TRIES:
+    for _ in range(MOST_AIMS):
         try:
             result = make(aim)
         except TargetUnreachable:
             if not attempts:
                 raise
             break
-        if any(same(result, a.result) for a in attempts):
-            break
-        attempts.append(Attempt(aim=aim, reached=measure(result), result=result))
-        reached = attempts[-1].reached
-        if abs(reached - 1) <= NEAR:
-            break
+        known = next((a for a in attempts if same(result, a.result)), None)
+        if known is None:
+            attempts.append(Attempt(aim=aim, reached=measure(result), result=result))
+        reached = attempts[-1].reached if known is None else known.reached
         low, high = (max(low, aim), high) if reached < 1 else (low, min(high, aim))
-        aim /= reached
+        if abs(reached - 1) <= NEAR or len(attempts) >= TRIES or high <= low * (1 + NEAR):
+            break
+        # A result that comes again says that the aim moved too little.
+        aim *= 1 / reached if known is None else (1 - STEP if reached > 1 else 1 + STEP)
         if not low < aim < high:
-            aim = sqrt(low * high) if low and high < float("inf") else aim
+            aim = sqrt(low * high)
     return attempts
 
 

@@ -27,14 +27,16 @@ class Try:
     """One plan under a latency budget; shares of the original's median.
 
     Attributes:
-        low: Lower end of the measurement's 95 % interval.
+        low: Lower end of the 95 % interval of the median.
         high: Upper end.
+        by: ``median``, or ``fastest`` runs where the machine was too busy for the median to settle.
     """
 
     predicted_share: float
     measured_share: float
     low: float
     high: float
+    by: str
 
 
 @dataclass(frozen=True, kw_only=True)
