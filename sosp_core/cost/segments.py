@@ -25,6 +25,11 @@ FOLLOWERS = frozenset(
     "Add BatchNormalization Clip Div Elu Gelu HardSigmoid HardSwish LeakyRelu Mul PRelu Relu "
     "Sigmoid Sub Tanh".split()
 )
+#: Operators whose time is in their arithmetic, if a matrix of weights takes part in it.
+MULTIPLIERS = frozenset(
+    "Attention Conv ConvTranspose Einsum FusedConv FusedMatMul GRU Gemm LSTM MatMul RNN".split()
+)
+
 Widths = tuple[int, ...]
 
 
@@ -157,7 +162,7 @@ class Anatomy:
             yield self._segment(tuple(chain))
 
     def _is_weighted(self, node: onnx.NodeProto) -> bool:
-        if node.op_type in FOLLOWERS:
+        if node.op_type not in MULTIPLIERS:
             return False
         held = [name for name in node.input if name in self._weights]
         shape, dtype = self._shapes.shape, self._shapes.dtype

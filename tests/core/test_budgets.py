@@ -54,13 +54,13 @@ def accuracy(model: bytes, first: int, count: int) -> float:
 
 def test_a_latency_budget_is_predicted_measured_and_told(data: Path, tmp_path: Path) -> None:
     asked = replace(
-        job(budget=Budget(metric=Metric.LATENCY, keep=0.7)),
+        job(budget=Budget(metric=Metric.LATENCY, keep=0.7), round_to=4),
         benchmark=BenchmarkConfig(batch_sizes=(16,), min_time_s=0.2, max_time_s=1.0),
     )
     outcome, report = run(asked, data, tmp_path)
     told = report["latency_budget"]
     assert (told["batch_size"], told["threads"]) == (16, 1)
-    assert told["target_share"] == pytest.approx(0.7, abs=1e-6)
+    assert told["target_share"] == pytest.approx(0.7, abs=1e-4)
     assert told["tries"][0]["predicted_share"] <= 0.7
     assert {"predicted_share": told["predicted_share"], "measured_share": told["measured_share"]}.items() <= {
         k: v for t in told["tries"] for k, v in t.items() if t["predicted_share"] == told["predicted_share"]

@@ -48,6 +48,8 @@ def test_pieces_add_up_to_the_slim_model(name: str, data: st.DataObject) -> None
     assert model.total(model.kept(alive)) == counting.multiply_accumulates(cut, built.feeds)
     for number, group in enumerate(found.groups):
         left = group.members[alive[group.members]]
+        if len(left) == 1:  # no plan takes a group's last structure
+            continue
         fewer = alive.copy()
         fewer[left[:1]] = False
         saved = model.total(model.kept(alive)) - model.total(model.kept(fewer))
