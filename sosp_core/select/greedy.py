@@ -137,11 +137,12 @@ def _offer(
     prices: Prices, alive: Alive, group: Group, number: int, kept: Kept, rules: Rules, cost: Cost
 ) -> _Offer | None:
     """The cheapest chunk a group can give, if it can give one that saves something."""
-    n = rules.step(group, int(kept[number]))
-    if n == 0:
-        return None
-    saved = cost.gain(kept, number, n)
-    if saved <= 0 and kept[number] <= rules.ceiling(group):
+    forced = kept[number] > rules.ceiling(group)
+    for n in rules.steps(group, int(kept[number])):
+        saved = cost.gain(kept, number, n)
+        if saved > 0 or forced:
+            break
+    else:
         return None
     chosen, price = prices.cheapest(group.members[alive[group.members]], n)
     return _Offer(

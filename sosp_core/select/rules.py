@@ -71,14 +71,19 @@ class Rules:
         """How many structures go in one step from a group that keeps ``kept``."""
         return kept % self.round_to or self.round_to
 
-    def step(self, group: Group, kept: int) -> int:
-        """How many structures go next from a group that keeps ``kept``; 0 if none may."""
-        if (widths := self.widths.get(_key(group))) is not None:
-            lower = max((w for w in widths if w < kept), default=0)
-        else:
-            lower = kept - self.chunk(kept)
+    def steps(self, group: Group, kept: int) -> list[int]:
+        """How many structures may go next from a group that keeps ``kept``, fewest first.
+
+        One number where widths follow ``round_to``; where they are listed, every one below: a
+        narrower width may save something where the next one does not.
+        """
         floor = self.floor(group)
-        return kept - max(lower, floor) if kept > floor else 0
+        if kept <= floor:
+            return []
+        if (widths := self.widths.get(_key(group))) is None:
+            return [kept - max(kept - self.chunk(kept), floor)]
+        lower = sorted((w for w in widths if floor <= w < kept), reverse=True)
+        return [kept - w for w in lower or [floor]]
 
     def wider(self, group: Group, kept: int) -> list[int]:
         """The widths on the grid above ``kept``, widest first."""

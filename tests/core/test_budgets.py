@@ -54,14 +54,14 @@ def accuracy(model: bytes, first: int, count: int) -> float:
 
 def test_a_latency_budget_is_predicted_measured_and_told(data: Path, tmp_path: Path) -> None:
     asked = replace(
-        job(budget=Budget(metric=Metric.LATENCY, keep=0.7), round_to=4),
-        benchmark=BenchmarkConfig(batch_sizes=(16,), min_time_s=0.2, max_time_s=1.0),
+        job(budget=Budget(metric=Metric.LATENCY, keep=0.75), round_to=8),
+        benchmark=BenchmarkConfig(batch_sizes=(256,), min_time_s=0.2, max_time_s=1.0),
     )
     outcome, report = run(asked, data, tmp_path)
     told = report["latency_budget"]
-    assert (told["batch_size"], told["threads"]) == (16, 1)
-    assert told["target_share"] == pytest.approx(0.7, abs=1e-4)
-    assert told["tries"][0]["predicted_share"] <= 0.7
+    assert (told["batch_size"], told["threads"]) == (256, 1)
+    assert told["target_share"] == pytest.approx(0.75, abs=1e-4)
+    assert told["tries"][0]["predicted_share"] <= 0.75
     assert {"predicted_share": told["predicted_share"], "measured_share": told["measured_share"]}.items() <= {
         k: v for t in told["tries"] for k, v in t.items() if t["predicted_share"] == told["predicted_share"]
     }.items()
@@ -76,7 +76,7 @@ def test_a_latency_budget_is_predicted_measured_and_told(data: Path, tmp_path: P
 
 
 def test_a_latency_that_no_plan_reaches_is_refused(data: Path, tmp_path: Path) -> None:
-    asked = job(budget=Budget(metric=Metric.LATENCY, at_most=1e-5))
+    asked = job(budget=Budget(metric=Metric.LATENCY, at_most=1e-5), round_to=8)
     with pytest.raises(TargetUnreachable, match="nanoseconds"):
         compress(digits_model(), data, asked, out_dir=tmp_path, device="cpu")
 
@@ -102,7 +102,8 @@ def test_as_small_as_the_quality_allows(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_sweep_leaves_a_model_for_each_budget(data: Path, tmp_path: Path) -> None:
-    asked = replace(job(steps=8, sweep=(0.3, 0.8, 0.55)), mode=Mode.SWEEP)
+    once = job(steps=8)
+    asked = replace(once, mode=Mode.SWEEP, prune=replace(once.prune, sweep=(0.3, 0.8, 0.55)))
     outcome, report = run(asked, data, tmp_path)
     points = report["sweep"]
     assert [p["keep"] for p in points] == [0.8, 0.55, 0.3]
