@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sosp_core.config import FinetuneConfig
+from sosp_core.finetune.loop import FEWEST_EPOCHS, MOST_EPOCHS, VIEWS_SEEN
 from sosp_core.modes.finish import Besides, Finished, finish, publish
 from sosp_core.modes.nested import part
 from sosp_core.modes.outcome import Outcome
@@ -42,14 +43,17 @@ def search(run: Run, subject: Subject, choice: Choice, conversion: float) -> Out
         last[:] = [finish(own, judged, choice, plan)]
         return last[0].drop
 
-    quick = replace(subject, recipe=replace(run.recipe, finetune=shortened(run.recipe.finetune)))
+    short = shortened(run.recipe.finetune, len(subject.data))
+    quick = replace(subject, recipe=replace(run.recipe, finetune=short))
     tried = bisect(lambda keep: attempt(keep, quick), most, choice.target / choice.total)
     finals = verify(lambda keep: attempt(keep, subject), most, tried)
     return publish(run, subject, choice, last[0], conversion, Besides(tries=(*tried, *finals)))
 
 
-def shortened(config: FinetuneConfig) -> FinetuneConfig:
+def shortened(config: FinetuneConfig, samples: int) -> FinetuneConfig:
     """A fine-tuning that tells how a plan will do, not how well."""
     if config.steps is not None:
         return replace(config, steps=round(config.steps * SHORT) or min(config.steps, 1))
-    return replace(config, epochs=max(min(config.epochs, 1.0), config.epochs * SHORT))
+    usual = min(max(VIEWS_SEEN / samples, FEWEST_EPOCHS), MOST_EPOCHS)
+    epochs = usual if config.epochs is None else config.epochs
+    return replace(config, epochs=max(min(epochs, 1.0), epochs * SHORT))
