@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema_rs
 import onnx
 import onnxruntime as ort
 import pytest
@@ -23,8 +24,10 @@ from sosp_core.config import (
 )
 from sosp_core.errors import RecipeInvalid, TargetUnreachable
 from sosp_core.pipeline import Outcome, compress
+from sosp_core.report.schema import report_schema
 from sosp_core.sensitivity import SHARES, sensitivity
 from tests.core.digits import INPUT, digits, digits_model, recipe, save_digits
+from tests.core.report.test_schema import strict
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,9 @@ def job(*, steps: int = 0, **prune: object) -> Recipe:
 
 def run(asked: Recipe, data: Path, out: Path) -> tuple[Outcome, dict]:
     outcome = compress(digits_model(), data, asked, out_dir=out, device="cpu")
-    return outcome, json.loads(outcome.report_json.read_text())
+    report = json.loads(outcome.report_json.read_text())
+    jsonschema_rs.validator_for(strict(report_schema())).validate(report)
+    return outcome, report
 
 
 def widths(report: dict) -> dict[str, tuple[int, int]]:
