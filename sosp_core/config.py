@@ -49,6 +49,11 @@ class Metric(StrEnum):
     PARAMS = "params"
     SIZE = "size"  # bytes of all initializers
     STRUCTURES = "structures"
+    LATENCY = "latency"  # median milliseconds in ONNX Runtime, at the first setting of the benchmark
+
+
+#: Metrics that are sums of products of widths; the others have to be measured.
+COUNTED = (Metric.MACS, Metric.PARAMS, Metric.SIZE, Metric.STRUCTURES)
 
 
 class Precision(StrEnum):
@@ -72,6 +77,7 @@ class Mode(StrEnum):
     PRUNE = "prune"
     BOTTLENECKS = "bottlenecks"  # widen the layers that limit the network, and train
     EXPAND_PRUNE = "expand-prune"  # the same, then prune back to the budget
+    SWEEP = "sweep"  # several budgets, one slim model each
 
 
 class Quantization(StrEnum):
@@ -99,26 +105,68 @@ def _augmentations(asked: str, known: frozenset[str]) -> frozenset[str] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What must be left after pruning: a share (``keep``) or an amount (``at_most``), not both.
+    """What must be left after pruning: a share, an amount, or as little as the quality allows.
 
-    With neither, ``keep`` is 0.5.
+    With none of the three, ``keep`` is 0.5.
+
+    Attributes:
+        metric: What is counted. Latency is judged at the first entries of the benchmark's
+            ``threads`` and ``batch_sizes``, on its providers.
+        keep: Share of the original's.
+        at_most: Amount; milliseconds for latency, else a whole number.
+        max_drop: The judged metric (accuracy, or fidelity where there are no labels) may fall by
+            this much, such as 0.01 for one point; the smallest share that allows it is searched for.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     metric: Metric = Metric.MACS
     keep: float | None = None
-    at_most: int | None = None
+    at_most: int | float | None = None
+    max_drop: float | None = None
 
     def __post_init__(self) -> None:
-        _require(self.keep is None or self.at_most is None, "give keep or at_most, not both")
+        given = [n for n in ("keep", "at_most", "max_drop") if getattr(self, n) is not None]
+        _require(len(given) <= 1, f"give keep, at_most or max_drop, not both: {' and '.join(given)}")
         _require(self.keep is None or 0 < self.keep < 1, f"keep must lie between 0 and 1, got {self.keep}")
-        _require(self.at_most is None or self.at_most >= 1, f"at_most must be at least 1, got {self.at_most}")
+        _require(
+            self.max_drop is None or 0 < self.max_drop < 1,
+            f"max_drop must lie between 0 and 1, got {self.max_drop}",
+        )
+        if self.at_most is None:
+            return
+        if self.metric is Metric.LATENCY:
+            _require(self.at_most > 0, f"at_most must be positive milliseconds, got {self.at_most}")
+        else:
+            _require(isinstance(self.at_most, int), f"at_most must be a whole number, got {self.at_most}")
+            _require(self.at_most >= 1, f"at_most must be at least 1, got {self.at_most}")
 
     def target(self, total: int) -> int:
-        """The largest amount allowed, for a model that has ``total``."""
+        """The largest amount allowed, for a model that has ``total``; latencies in nanoseconds."""
         if self.at_most is not None:
-            return self.at_most
+            return int(self.at_most * 1e6) if self.metric is Metric.LATENCY else int(self.at_most)
         return int(total * (0.5 if self.keep is None else self.keep))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerLimits:
+    """How much of a layer's width stays: whole numbers are widths, fractions are shares of it."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    min_keep: int | float | None = None
+    max_keep: int | float | None = None
+    exact: int | float | None = None
+
+    def __post_init__(self) -> None:
+        given = [n for n in ("min_keep", "max_keep", "exact") if getattr(self, n) is not None]
+        _require(bool(given), "give min_keep, max_keep or exact")
+        _require(self.exact is None or given == ["exact"], "exact stands alone: it is both limits")
+        for name in given:
+            value = getattr(self, name)
+            share = isinstance(value, float)
+            _require(
+                0 < value <= 1 if share else value >= 1,
+                f"{name} must be a width of at least 1, or a share up to 1.0, got {value}",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +187,10 @@ class PruneConfig:
             joined by ``+``. A network answers the images it was trained on with certainty: there
             the loss hardly curves.
         compensate: Fold a least-squares prediction of what was removed into the kept weights.
-        protect: Node names, or shell patterns of them, whose widths stay as they are.
+        protect: Nodes whose widths stay as they are: names, shell patterns of names, or
+            ``op:`` and an operator, such as ``op:Gemm``.
+        layers: Limits on the widths of layers, by the same kinds of pattern.
+        sweep: Shares of the budget's metric to keep, one slim model each; for mode ``sweep``.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -153,6 +204,8 @@ class PruneConfig:
     augment: str = "auto"
     compensate: bool = True
     protect: tuple[str, ...] = ()
+    layers: dict[str, LayerLimits] = field(default_factory=dict)
+    sweep: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         _require(1 <= self.rounds <= 200, f"rounds must lie in 1..200, got {self.rounds}")
@@ -165,6 +218,9 @@ class PruneConfig:
         _require(
             0 < self.max_layer_ratio <= 1, f"max_layer_ratio must lie in (0, 1], got {self.max_layer_ratio}"
         )
+        _require(len(self.sweep) <= 20, f"sweep takes at most 20 shares, got {len(self.sweep)}")
+        _require(all(0 < k < 1 for k in self.sweep), f"sweep shares must lie between 0 and 1: {self.sweep}")
+        _require(len(set(self.sweep)) == len(self.sweep), f"sweep names a share twice: {self.sweep}")
         self.views()
 
     def views(self) -> frozenset[str] | None:
@@ -337,3 +393,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**32, f"seed must lie in 0..2^32-1, got {self.seed}")
+        budget, sweeps = self.prune.budget, self.mode is Mode.SWEEP
+        _require(sweeps == bool(self.prune.sweep), "mode sweep and prune.sweep come together")
+        limits = (budget.keep, budget.at_most, budget.max_drop)
+        _require(
+            not sweeps or limits == (None,) * 3,
+            "prune.sweep says how much to keep; give no keep, at_most or max_drop beside it",
+        )

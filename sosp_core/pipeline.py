@@ -16,6 +16,7 @@ from sosp_core.modes.expand_prune import expand_prune
 from sosp_core.modes.outcome import Outcome
 from sosp_core.modes.prune import prune
 from sosp_core.modes.run import Run, Source
+from sosp_core.modes.sweep import sweep
 from sosp_core.progress import NullProgress, Progress
 
 STAGES: tuple[str, ...] = (
@@ -34,6 +35,7 @@ STAGES: tuple[str, ...] = (
 
 MODES: Mapping[Mode, Callable[[Run, Source], Outcome]] = {
     Mode.PRUNE: prune,
+    Mode.SWEEP: sweep,
     Mode.BOTTLENECKS: bottlenecks,
     Mode.EXPAND_PRUNE: expand_prune,
 }

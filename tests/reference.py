@@ -57,6 +57,9 @@ def _type(hint: Any) -> str:
     names = {"None": "null", "str": "text", "int": "integer", "float": "number", "bool": "true or false"}
     if get_origin(hint) is tuple:
         return f"list of {_type(get_args(hint)[0])}"
+    if get_origin(hint) is dict:  # patterns to objects that say what they hold
+        inner = ", ".join(f"`{f.name}`" for f in fields(get_args(hint)[1]))
+        return f"object: pattern to one of {inner}"
     told = hint.__name__ if isinstance(hint, type) else str(hint)
     return " or ".join(names.get(part.strip(), part.strip()) for part in told.split("|"))
 
@@ -253,6 +256,8 @@ def _schema_type(inner: dict[str, Any]) -> str:
         return f"`{inner['const']}`"
     if "enum" in inner:
         return ", ".join(f"`{choice}`" for choice in inner["enum"])
+    if "anyOf" in inner:
+        return " or ".join(_schema_type(choice) for choice in inner["anyOf"])
     if inner["type"] == "array":
         return f"list of {_schema_type(inner['items'])}"
     return " or ".join(inner["type"]) if isinstance(inner["type"], list) else str(inner["type"])

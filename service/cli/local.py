@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.output import Json, print_json, print_table
+
+if TYPE_CHECKING:
+    from sosp_core.sensitivity import Masked
 
 Model = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
 
@@ -15,17 +18,28 @@ Model = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=Tru
 def inspect(
     model: Model,
     data: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Samples that fix dynamic dimensions.")
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Samples: they fix dynamic dimensions, and tell sensitivities."
+        ),
     ] = None,
+    sensitivity: Annotated[
+        bool, typer.Option(help="With data, measure what masking parts of each layer costs.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
-    """Show what MODEL is, what it costs, and what could be removed."""
+    """Show what MODEL is, what it costs, and what could be removed; with data, at what price."""
     from sosp_core import units
     from sosp_core.inspection import inspect as look
 
     found = look(model, data)
+    masked = None
+    if sensitivity and data is not None and not found.blockers:
+        from sosp_core.sensitivity import sensitivity as measure
+
+        masked = measure(model, data)
     if as_json:
-        print_json(found.to_json())
+        print_json({**found.to_json(), "sensitivity": masked.to_json() if masked else None})
         return
     costs = {str(metric): value for metric, value in found.costs.items()}
     unknown = "unknown"
@@ -58,6 +72,14 @@ def inspect(
         print_table(
             ("removable", "structures"), [(str(g["name"]), str(g["structures"])) for g in found.groups]
         )
+    if masked is not None:
+        typer.echo(
+            f"\n{masked.loss} loss and answers with a share of one layer masked, on {masked.samples} samples:"
+        )
+        print_table(
+            ("layer", *(f"{m.share:.0%}: loss, {_answers(m)}" for m in masked.groups[0].masked)),
+            [(g.group, *(f"{m.loss:+.4f}, {_shown(m)}" for m in g.masked)) for g in masked.groups],
+        )
     sections = (
         ("stays as it is", found.refusals),
         ("would stop a job", found.blockers),
@@ -68,6 +90,14 @@ def inspect(
             typer.echo(f"\n{title}:")
             for line in lines:
                 typer.echo(f"  {line}")
+
+
+def _answers(masked: Masked) -> str:
+    return "fidelity" if masked.accuracy is None else "accuracy"
+
+
+def _shown(masked: Masked) -> str:
+    return f"{masked.fidelity:.1%}" if masked.accuracy is None else f"{masked.accuracy * 100:+.1f} points"
 
 
 def bench(

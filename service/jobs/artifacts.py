@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,6 +29,13 @@ MEDIA_TYPES = {
 }
 #: Weights of a model of 2 GiB and more; and what is made only if the recipe asks for it and it can be.
 OPTIONAL = frozenset({"model.onnx.data", "model.int8.onnx", "model.fp16.onnx"})
+#: One model for each budget of a sweep; weights beside it where one file cannot hold it.
+SWEPT = re.compile(r"model-[1-9][0-9]?\.onnx(\.data)?")
+
+
+def media_type(name: str) -> str:
+    """What a published file is."""
+    return MEDIA_TYPES["model.onnx" if SWEPT.fullmatch(name) else name]
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,10 @@ class Artifacts:
         out, place = self._work(job_id, fence) / "out", self._place(job_id, fence)
         with full_disk("the job's files"):
             made = [name for name in MEDIA_TYPES if name not in OPTIONAL or (out / name).is_file()]
-            artifacts = [_describe(out / name) for name in made]
+            swept = sorted(
+                (p.name for p in out.iterdir() if SWEPT.fullmatch(p.name)), key=lambda n: (len(n), n)
+            )
+            artifacts = [_describe(out / name) for name in (*made, *swept)]
             sync_directory(out)
             out.replace(place)
             sync_directory(place.parent)

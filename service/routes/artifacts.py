@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse, Response
 
 from service.deps import Parts, PartsDep
 from service.errors import NotFound, RangeUnsatisfiable
-from service.jobs.artifacts import MEDIA_TYPES, Artifact
+from service.jobs.artifacts import Artifact, media_type
 from service.jobs.tables import Job
 from service.schemas import ArtifactList, JobView
 
@@ -59,7 +59,7 @@ def _file(parts: Parts, job: Job, found: Artifact, tag: str) -> FileResponse:
     return FileResponse(
         parts.artifacts.path(job.id, job.fence, found.name),
         filename=found.name,
-        media_type=MEDIA_TYPES[found.name],
+        media_type=media_type(found.name),
         content_disposition_type="inline" if inline else "attachment",
         headers={
             "ETag": tag,

@@ -101,11 +101,12 @@ def compare(
     for threads in config.threads:
         sessions = [open_session(m, threads=threads, providers=config.providers) for m in (before, after)]
         for size in sizes:
-            batch = {name: _fill(array, size) for name, array in feeds.items()}
+            batch = {name: fill(array, size) for name, array in feeds.items()}
             yield _compare(sessions, batch, config, size, threads, seed)
 
 
-def _fill(array: Array, size: int) -> Array:
+def fill(array: Array, size: int) -> Array:
+    """Samples repeated to fill a batch."""
     return np.ascontiguousarray(np.take(array, np.arange(size) % len(array), axis=0))
 
 
@@ -117,7 +118,7 @@ def _compare(
     threads: int,
     seed: int,
 ) -> Comparison:
-    bound = [_bind(session, batch) for session in sessions]
+    bound = [bind(session, batch) for session in sessions]
     for _ in range(WARM_UP_RUNS):
         for session, binding in zip(sessions, bound, strict=True):
             session.run_with_iobinding(binding)
@@ -152,7 +153,7 @@ def _compare(
     )
 
 
-def _bind(session: ort.InferenceSession, batch: Mapping[str, Array]) -> ort.IOBinding:
+def bind(session: ort.InferenceSession, batch: Mapping[str, Array]) -> ort.IOBinding:
     """Inputs bound once, so that only the model is timed and not the copying of its feed."""
     binding = session.io_binding()
     wanted = {i.name for i in session.get_inputs()}

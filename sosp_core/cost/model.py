@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sosp_core.config import Metric
+from sosp_core.config import COUNTED, Metric
 from sosp_core.structures.structures import STAYS, Alive, Structures, Term
 
 Kept = NDArray[np.int64]
 
 
+class Cost(Protocol):
+    """One metric as a function of how many structures each group keeps."""
+
+    def kept(self, alive: Alive) -> Kept:
+        """Structures kept in each group under a mask."""
+
+    def total(self, kept: Kept) -> int:
+        """The metric's value."""
+
+    def gain(self, kept: Kept, group: int, n: int) -> float:
+        """What removing ``n`` more structures of a group saves, at the present widths."""
+
+
 def terms_of(structures: Structures, metric: Metric) -> tuple[Term, ...]:
-    """The terms whose sum is ``metric``."""
+    """The terms whose sum is ``metric``, one that is counted."""
     if metric is Metric.STRUCTURES:
         return (Term(coefficient=1.0, factors=(np.arange(structures.count),)),)
     return {Metric.MACS: structures.macs, Metric.PARAMS: structures.params, Metric.SIZE: structures.bytes}[
@@ -79,9 +93,9 @@ class CostModel:
 
 
 def measure(structures: Structures, alive: Alive) -> dict[Metric, int]:
-    """Every metric under a mask."""
+    """Every counted metric under a mask."""
     result = {}
-    for metric in Metric:
+    for metric in COUNTED:
         model = CostModel(structures, metric)
         result[metric] = model.total(model.kept(alive))
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,14 @@ def opset(model: ir.Model, domain: str = "") -> int:
 def label(node: ir.Node) -> str:
     """How a node is called in messages: ``name (OpType)``."""
     return f"{node.name} ({node.op_type})"
+
+
+def matches(node: ir.Node, pattern: str) -> bool:
+    """Whether a pattern means this node: its name, a shell pattern of it, or ``op:`` and its operator."""
+    if pattern.startswith("op:"):
+        return fnmatchcase(node.op_type, pattern.removeprefix("op:"))
+    name = node.name or ""
+    return name == pattern or fnmatchcase(name, pattern)
 
 
 def values(graph: ir.Graph) -> Iterator[ir.Value]:

@@ -16,7 +16,7 @@ from sosp_core.report.report import Checks, Report
 from sosp_core.select.plan import LayerCut
 from sosp_core.stages.export import Exports
 from sosp_core.stages.judge import Verdict
-from sosp_core.stages.recover import Finished, size_of
+from sosp_core.stages.recover import Content, size_of
 from sosp_core.stages.subject import Subject
 
 
@@ -28,7 +28,7 @@ def assemble(
     after: Mapping[Metric, int],
     layers: tuple[LayerCut, ...],
     refusals: Sequence[Refusal],
-    content: Finished,
+    content: Content,
     verdict: Verdict,
     timed: tuple[Comparison, ...],
     exports: Exports,

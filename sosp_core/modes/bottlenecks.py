@@ -27,7 +27,7 @@ from sosp_core.stages.expand import (
 )
 from sosp_core.stages.export import export
 from sosp_core.stages.judge import Verdict, benchmark, judge
-from sosp_core.stages.recover import Finished, Trained, deliver, size_of, write
+from sosp_core.stages.recover import Content, Trained, deliver, size_of, write
 from sosp_core.stages.subject import Subject, convert, load
 
 
@@ -102,7 +102,7 @@ def _variant(
     name: str,
     wide: Wide,
     trained: Trained,
-    content: Finished,
+    content: Content,
     verdict: Verdict,
     timed: tuple[Comparison, ...],
 ) -> Variant:

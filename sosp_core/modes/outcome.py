@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any
 
 import onnx
-import onnx_ir as ir
 
 from sosp_core.errors import ModelError, OutputRejected
 from sosp_core.ir.bfloat16 import holds_bfloat16
@@ -20,6 +19,7 @@ from sosp_core.report.page import render_html
 from sosp_core.report.report import Report
 from sosp_core.runtime.session import open_session
 from sosp_core.select.plan import Plan
+from sosp_core.stages.recover import Content
 from sosp_core.structures.structures import Structures
 
 
@@ -51,11 +51,11 @@ class Outcome:
 
 def save(
     out: Path,
-    content: bytes | ir.Model,
+    content: Content,
     plan: Plan,
     structures: Structures,
     report: Report,
-    exports: Mapping[str, bytes] = MappingProxyType({}),
+    exports: Mapping[str, Content] = MappingProxyType({}),
 ) -> Outcome:
     """Write model, plan, report and further forms of the model into ``out``."""
     return save_files(out, content, plan.to_json(structures), report, exports)
@@ -63,13 +63,14 @@ def save(
 
 def save_files(
     out: Path,
-    content: bytes | ir.Model,
+    content: Content,
     plan: Mapping[str, Any],
     report: Report,
-    exports: Mapping[str, bytes],
+    exports: Mapping[str, Content],
 ) -> Outcome:
     """As ``save``, the plan being ready for JSON."""
     model, *weights = _save_model(content, out / "model.onnx")
+    further = [path for name, form in exports.items() for path in _save_model(form, out / name)]
     outcome = Outcome(
         model=model,
         weights=tuple(weights),
@@ -78,18 +79,16 @@ def save_files(
         plan=out / "plan.json",
         card=out / "MODEL_CARD.md",
         report=report,
-        exports=tuple(out / name for name in exports),
+        exports=tuple(further),
     )
     outcome.plan.write_text(json.dumps(plan, indent=1))
     outcome.report_json.write_text(json.dumps(report.to_json(), indent=1))
     outcome.report_html.write_text(render_html(report), encoding="utf-8")
     outcome.card.write_text(render_card(report), encoding="utf-8")
-    for name, form in exports.items():
-        (out / name).write_bytes(form)
     return outcome
 
 
-def _save_model(content: bytes | ir.Model, path: Path) -> list[Path]:
+def _save_model(content: Content, path: Path) -> list[Path]:
     """One file; or the graph and a file of weights beside it, checked as they lie there.
 
     Raises:

@@ -56,6 +56,8 @@ def _made(report: Report) -> Iterable[str]:
     prune, training = report.recipe["prune"], report.training
     budget = prune["budget"]
     left = f"at most {budget['at_most']:,}" if budget["at_most"] else f"{budget['keep'] or 0.5:.0%}"
+    if budget["max_drop"] or prune["sweep"]:
+        left = "as little as the quality allows" if budget["max_drop"] else "one share of a sweep"
     yield f"- Criterion `{prune['method']}`, {prune['rounds']} rounds; {left} of `{budget['metric']}` left."
     yield f"- {training.steps} steps of fine-tuning, best weights by held-out samples."
     yield (

@@ -14,7 +14,9 @@ from sosp_core.finetune.evaluate import Quality
 from sosp_core.finetune.history import History
 from sosp_core.report.expansion import Expansion
 from sosp_core.report.training import training_facts
-from sosp_core.select.plan import LayerCut
+from sosp_core.select.limits import Meant
+from sosp_core.select.plan import LatencyBudget, LayerCut
+from sosp_core.select.search import Tried
 
 SCHEMA = "sosp.report/1"
 
@@ -36,6 +38,46 @@ class Checks:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Point:
+    """One model of a sweep.
+
+    Attributes:
+        model: Its file.
+        keep: The share of the budget's metric that was asked for.
+        costs: Metrics.
+        drop: How far the judged metric fell.
+        best: No other model of the sweep is as quick and as good.
+        chosen: It is ``model.onnx``.
+    """
+
+    model: str
+    keep: float
+    costs: Mapping[Metric, int]
+    file_bytes: int
+    quality: Quality
+    drop: float
+    benchmark: tuple[Comparison, ...]
+    latency_budget: LatencyBudget | None
+    best: bool
+    chosen: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry in the report."""
+        return {
+            "model": self.model,
+            "keep": self.keep,
+            **{str(k): v for k, v in self.costs.items()},
+            "file_bytes": self.file_bytes,
+            **asdict(self.quality),
+            "drop": self.drop,
+            "latency": [c.to_json() for c in self.benchmark],
+            "latency_budget": _told(self.latency_budget),
+            "best": self.best,
+            "chosen": self.chosen,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Before and after.
 
@@ -49,6 +91,10 @@ class Report:
         quality_pruned: Of the slim model before fine-tuning.
         quality_after: Of the slim model as handed out.
         exports: Further forms of the slim model.
+        latency_budget: How it was met, if there was one.
+        limits: What the recipe says about single layers.
+        tries: Budgets that were tried under ``max_drop``.
+        points: The models of a sweep.
         timings: Seconds by stage.
         versions: Of the libraries that took part.
         expansion: Of the modes that widen.
@@ -75,6 +121,10 @@ class Report:
     timings: Mapping[str, float]
     versions: Mapping[str, str]
     machine: Mapping[str, Any]
+    latency_budget: LatencyBudget | None = None
+    limits: tuple[Meant, ...] = ()
+    tries: tuple[Tried, ...] = ()
+    points: tuple[Point, ...] = ()
     expansion: Expansion | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -92,6 +142,10 @@ class Report:
             "exports": [e.to_json() for e in self.exports],
             "layers": [asdict(c) for c in self.layers],
             "refusals": list(self.refusals),
+            "limits": [m.to_json() for m in self.limits],
+            "latency_budget": _told(self.latency_budget),
+            "tries": [asdict(t) for t in self.tries],
+            "sweep": [p.to_json() for p in self.points],
             "training": training_facts(self.training),
             "checks": asdict(self.checks),
             "expansion": self.expansion.to_json() if self.expansion else None,
@@ -128,6 +182,10 @@ class Report:
 
     def _side(self, costs: Mapping[Metric, int], file: int, quality: Quality) -> dict[str, Any]:
         return {**{str(k): v for k, v in costs.items()}, "file_bytes": file, **asdict(quality)}
+
+
+def _told(budget: LatencyBudget | None) -> dict[str, Any] | None:
+    return None if budget is None else asdict(budget)
 
 
 def _amount(name: str, before: int, after: int, show: Any) -> tuple[str, str, str, str]:

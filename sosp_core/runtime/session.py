@@ -50,6 +50,7 @@ def open_session(
     providers: Sequence[str] = CPU,
     optimise: bool = True,
     also: Sequence[str] = (),
+    profile: str | None = None,
 ) -> ort.InferenceSession:
     """Open a session on a model.
 
@@ -60,6 +61,7 @@ def open_session(
         providers: Execution providers, best first.
         optimise: Graph optimisations on; off keeps every tensor of the graph as it is written.
         also: Tensors of a model that the session gives out besides the outputs.
+        profile: How the name of a file begins that the time of every kernel goes to.
 
     Raises:
         ModelInvalid: ONNX Runtime cannot load the model.
@@ -70,6 +72,8 @@ def open_session(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, profile
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     # Spinning threads of two live sessions steal each other's cores and spoil comparisons.

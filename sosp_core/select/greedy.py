@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil, isfinite
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sosp_core.config import Metric
-from sosp_core.cost.model import CostModel, Kept
+from sosp_core.cost.model import Cost, Kept
 from sosp_core.errors import TargetUnreachable
+from sosp_core.select.rules import Rules
 from sosp_core.structures.prices import Prices
 from sosp_core.structures.structures import Alive, Group
 
@@ -22,52 +22,27 @@ Measure = Callable[[Alive], float]
 FAR = 1 / 8
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """What a plan may not do.
-
-    Attributes:
-        round_to: Groups shrink to multiples of this, as far as they were ones.
-        max_layer_ratio: Largest share a group may lose; it never loses its last structure.
-    """
-
-    round_to: int = 1
-    max_layer_ratio: float = 1.0
-
-    def floor(self, group: Group) -> int:
-        """The fewest structures the group may keep."""
-        n = len(group.members)
-        fewest = max(1, n - int(n * self.max_layer_ratio + 1e-9))
-        return min(n, ceil(fewest / self.round_to) * self.round_to)
-
-    def chunk(self, kept: int) -> int:
-        """How many structures go in one step from a group that keeps ``kept``."""
-        return kept % self.round_to or self.round_to
-
-
-def smallest(cost: CostModel, groups: Sequence[Group], rules: Rules) -> int:
+def smallest(cost: Cost, groups: Sequence[Group], rules: Rules) -> int:
     """The least of the metric that any plan under these rules can leave."""
     return cost.total(np.array([rules.floor(g) for g in groups], dtype=np.int64))
 
 
-def require_reachable(
-    cost: CostModel, groups: Sequence[Group], rules: Rules, target: int, metric: Metric
-) -> None:
-    """Check a target before any score is taken.
+def require_reachable(cost: Cost, groups: Sequence[Group], rules: Rules, target: int, unit: str) -> None:
+    """Check a target, so many of a unit, before any score is taken.
 
     Raises:
         TargetUnreachable: No plan under these rules leaves so little.
     """
     reachable = smallest(cost, groups, rules)
     if reachable > target:
-        raise TargetUnreachable(metric=str(metric), asked=target, reachable=reachable)
+        raise TargetUnreachable(metric=unit, asked=target, reachable=reachable)
 
 
 def shrink(
     prices: Prices,
     alive: Alive,
     groups: Sequence[Group],
-    cost: CostModel,
+    cost: Cost,
     target: int,
     rules: Rules,
     measure: Measure | None = None,
@@ -75,7 +50,8 @@ def shrink(
     """Remove chunks of structures, lowest price first, until ``target`` is met.
 
     Ties are broken by group and structure number, so the result depends on the arguments only.
-    Stops early if nothing more may go; see ``require_reachable``.
+    Groups wider than their ceiling go first. Stops early if nothing more may go; see
+    ``require_reachable``.
 
     Args:
         prices: What a chunk costs, by the structure; told of every removal.
@@ -93,11 +69,14 @@ def shrink(
     scale = _Scale(measure if prices.commensurable else None, len(groups))
     kept = cost.kept(alive)
     removed: list[_Offer] = []
-    while cost.total(kept) > target:
+    while True:
+        wide = [g for g, group in enumerate(groups) if kept[g] > rules.ceiling(group)]
+        if not wide and cost.total(kept) <= target:
+            break
         offers = [
             offer
-            for g, group in enumerate(groups)
-            if (offer := _offer(prices, alive, group, g, kept, rules, cost)) is not None
+            for g in wide or range(len(groups))
+            if (offer := _offer(prices, alive, groups[g], g, kept, rules, cost)) is not None
         ]
         if not offers:
             break
@@ -106,10 +85,13 @@ def shrink(
         kept = cost.kept(alive)
         prices.remove(best.members)
         removed.append(best)
-    return _refill(alive, removed, cost, target)
+    ceilings = [rules.ceiling(group) for group in groups]
+    return _refill(alive, removed, cost, target, ceilings)
 
 
-def _refill(alive: Alive, removed: Sequence[_Offer], cost: CostModel, target: int) -> Alive:
+def _refill(
+    alive: Alive, removed: Sequence[_Offer], cost: Cost, target: int, ceilings: Sequence[int]
+) -> Alive:
     """Give back what the last, largest chunks overshot: dearest first, as long as the target holds.
 
     A group whose last chunk is needed gets no earlier one: its width would not be round.
@@ -119,7 +101,8 @@ def _refill(alive: Alive, removed: Sequence[_Offer], cost: CostModel, target: in
         if offer.group in needed:
             continue
         alive[offer.members] = True
-        if cost.total(cost.kept(alive)) > target:
+        kept = cost.kept(alive)
+        if cost.total(kept) > target or kept[offer.group] > ceilings[offer.group]:
             alive[offer.members] = False
             needed.add(offer.group)
     return alive
@@ -151,14 +134,15 @@ class _Offer:
 
 
 def _offer(
-    prices: Prices, alive: Alive, group: Group, number: int, kept: Kept, rules: Rules, cost: CostModel
+    prices: Prices, alive: Alive, group: Group, number: int, kept: Kept, rules: Rules, cost: Cost
 ) -> _Offer | None:
     """The cheapest chunk a group can give, if it can give one that saves something."""
-    n = rules.chunk(int(kept[number]))
-    if kept[number] - n < rules.floor(group):
-        return None
-    saved = cost.gain(kept, number, n)
-    if saved <= 0:
+    forced = kept[number] > rules.ceiling(group)
+    for n in rules.steps(group, int(kept[number])):
+        saved = cost.gain(kept, number, n)
+        if saved > 0 or forced:
+            break
+    else:
         return None
     chosen, price = prices.cheapest(group.members[alive[group.members]], n)
     return _Offer(

@@ -24,10 +24,11 @@ from sosp_core.ops.flow import Refusal
 from sosp_core.progress import Progress
 from sosp_core.runtime.distance import relative_error
 from sosp_core.runtime.observe import observe_shapes
-from sosp_core.select.greedy import Rules, smallest
+from sosp_core.select.greedy import smallest
 from sosp_core.select.plan import LayerCut
+from sosp_core.select.rules import Rules
 from sosp_core.stages.choose import Choice, choose, offer
-from sosp_core.stages.recover import Finished, Trained, train
+from sosp_core.stages.recover import Content, Trained, train
 from sosp_core.stages.subject import Subject
 from sosp_core.structures.discover import discover
 from sosp_core.structures.structures import STAYS, Structures
@@ -170,7 +171,7 @@ def unlabelled(subject: Subject) -> list[str]:
     ]
 
 
-def as_subject(subject: Subject, trained: Finished, recipe: Recipe) -> Subject:
+def as_subject(subject: Subject, trained: Content, recipe: Recipe) -> Subject:
     """A trained model in the place of the original: what is pruned next, and who teaches."""
     model = load_model(trained) if isinstance(trained, bytes) else trained.clone()
     return replace(subject, model=normalize(model), recipe=recipe)

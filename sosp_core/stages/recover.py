@@ -113,15 +113,15 @@ def train(
 
 
 #: A finished model: its file, or the model itself where one file cannot hold it.
-Finished = bytes | ir.Model
+Content = bytes | ir.Model
 
 
-def size_of(finished: Finished) -> int:
+def size_of(finished: Content) -> int:
     """Bytes of the file, or of the weights beside it."""
     return len(finished) if isinstance(finished, bytes) else weight_bytes(finished)
 
 
-def write(subject: Subject, trained: Trained) -> tuple[Finished, float]:
+def write(subject: Subject, trained: Trained) -> tuple[Content, float]:
     """The model with the trained weights, and how far ONNX Runtime is from the trained network.
 
     Raises:
@@ -142,7 +142,7 @@ def write(subject: Subject, trained: Trained) -> tuple[Finished, float]:
     return require_loadable(written, subject.model), error
 
 
-def deliver(subject: Subject, finished: Finished) -> Finished:
+def deliver(subject: Subject, finished: Content) -> Content:
     """The finished model in the types that the original has.
 
     Raises:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 
 import numpy as np
@@ -18,7 +18,9 @@ from sosp_core.checkpoints import Codec, Sink
 from sosp_core.data.dataset import Dataset
 from sosp_core.ir.hollow import give_weights, hollow
 from sosp_core.machine import library_versions
+from sosp_core.select.plan import LatencyBudget, Plan
 from sosp_core.stages.cut import Cut
+from sosp_core.stages.offer import Choice
 from sosp_core.stages.subject import Subject
 from sosp_core.structures.structures import Alive
 
@@ -64,6 +66,23 @@ def _read_mask(content: bytes) -> Alive:
     return np.unpackbits(np.frombuffer(content[8:], np.uint8), count=count).astype(bool)
 
 
+def _write_plan(plan: Plan, file: Sink) -> None:
+    _write_mask(plan.alive, file)
+    file.write(json.dumps(None if plan.latency is None else asdict(plan.latency)).encode())
+
+
+def plan_codec(choice: Choice) -> Codec[Plan]:
+    """Plans of one choice: the mask, and how a latency budget was met."""
+
+    def read(content: bytes) -> Plan:
+        length = 8 + (int.from_bytes(content[:8], "big") + 7) // 8
+        told = json.loads(content[length:])
+        latency = None if told is None else LatencyBudget.of(told)
+        return replace(choice.plan(_read_mask(content[:length])), latency=latency)
+
+    return Codec(_write_plan, read)
+
+
 def _write_cut(done: Cut, file: Sink) -> None:
     """A line of facts, the graph, and the weights one behind the other: of any size in all."""
     proto, arrays = hollow(done.model)
@@ -88,5 +107,4 @@ def _read_cut(content: bytes) -> Cut:
     return Cut(give_weights(ir.serde.deserialize_model(proto), weights), float(facts["error"]))
 
 
-MASK = Codec(_write_mask, _read_mask)
 CUT = Codec(_write_cut, _read_cut)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import numpy as np
 import onnx_ir as ir
 
 import sosp_core.ops  # noqa: F401  (fills the rule table)
 from sosp_core.ir.bfloat16 import STORED
-from sosp_core.ir.view import opset, values
+from sosp_core.ir.view import matches, opset, values
 from sosp_core.ops.flow import Flow, Reading
 from sosp_core.ops.integers import freeze_escapes
 from sosp_core.ops.slots import Ids
@@ -38,7 +37,7 @@ def discover(model: ir.Model, shapes: Shapes, protect: Sequence[str] = ()) -> St
     Args:
         model: A normalised model.
         shapes: Observed shapes of its tensors.
-        protect: Node names or shell patterns; the widths these nodes make stay.
+        protect: Patterns of nodes, see ``ir.view.matches``; the widths these nodes make stay.
     """
     flow = Flow(opset=opset(model), shapes=shapes)
     for node in model.graph:
@@ -85,7 +84,7 @@ def _freeze_unbound_uses(model: ir.Model, flow: Flow) -> None:
 
 def _freeze_protected(model: ir.Model, flow: Flow, protect: Sequence[str]) -> None:
     for node in model.graph:
-        if any(fnmatchcase(node.name or "", pattern) for pattern in protect):
+        if any(matches(node, pattern) for pattern in protect):
             for output in node.outputs:
                 if carried := flow.of(output):
                     flow.refuse(node, "protected by the recipe", *carried.values())
@@ -143,7 +142,14 @@ class _Numbering:
             params=tuple(self._storage(model, slices, lambda v: 1.0 if _is_weight(v) else 0.0)),
             bytes=tuple(self._storage(model, slices, _itemsize)),
             refusals=tuple(dict.fromkeys(flow.refusals)),
+            axes=self._tensor_axes(),
         )
+
+    def _tensor_axes(self) -> dict[str, dict[int, Members]]:
+        return {
+            name: {axes[0]: self.members(ids) for axes, ids in carried.items() if self._prunable(ids)}
+            for name, carried in self.flow.slots.items()
+        }
 
     def _prunable(self, ids: Ids) -> bool:
         return bool((self.structure_of[ids] != STAYS).any())

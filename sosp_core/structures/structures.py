@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,7 @@ class Structures:
     Attributes:
         count: Number of structures S; they are numbered 0..S-1 in graph order.
         slices: For each initializer, axis → members: what to cut out of it.
+        axes: For each computed tensor, axis → members: which of its widths follow a plan.
         sizes: Integers of the graph that follow the widths.
         gates: Where masks act.
         groups: A partition of the structures.
@@ -110,6 +111,7 @@ class Structures:
     params: tuple[Term, ...]
     bytes: tuple[Term, ...]
     refusals: tuple[Refusal, ...]
+    axes: Mapping[str, Mapping[int, Members]] = field(default_factory=dict)
 
     def all_alive(self) -> Alive:
         """The mask that removes nothing."""

@@ -22,7 +22,7 @@ LAYERS = (
     "cost saliency surgery finetune",
     "select bottleneck export",
     "stages report",
-    "modes inspection",
+    "modes inspection sensitivity",
     "pipeline",
     "__init__",
 )

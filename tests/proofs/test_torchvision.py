@@ -24,7 +24,8 @@ from sosp_core.convert.network import Network
 from sosp_core.convert.shim import import_torchvision
 from sosp_core.cost.model import CostModel, measure
 from sosp_core.errors import SurgeryDiverged
-from sosp_core.select.greedy import Rules, smallest
+from sosp_core.select.greedy import smallest
+from sosp_core.select.rules import Rules
 from sosp_core.structures.gating import gate_model
 from sosp_core.surgery.apply import slim
 from sosp_core.surgery.verify import outputs_of, require_close, require_loadable

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import StorageFull, UploadTooLarge
-from service.jobs.artifacts import MEDIA_TYPES, Artifacts
+from service.jobs.artifacts import MEDIA_TYPES, Artifacts, media_type
 from service.jobs.blobs import Blobs, Writer
 
 
@@ -72,11 +72,13 @@ def test_artifacts_are_published_together_and_the_log_stays(tmp_path: Path) -> N
     work = artifacts.begin("job_1", 2)
     (work / "log.txt").write_text("log")
     (work / "inputs").mkdir()
-    for name in MEDIA_TYPES:
+    swept = ["model-1.onnx", "model-2.onnx", "model-10.onnx"]
+    for name in (*MEDIA_TYPES, *swept, "model-x.onnx", "model-0.onnx"):
         (work / "out" / name).write_text(name)
     published = artifacts.publish("job_1", 2)
     artifacts.tidy("job_1", 2)
-    assert [artifact.name for artifact in published] == list(MEDIA_TYPES)
+    assert [artifact.name for artifact in published] == [*MEDIA_TYPES, *swept]
+    assert {media_type(name) for name in swept} == {"application/octet-stream"}
     assert artifacts.path("job_1", 2, "plan.json").read_text() == "plan.json"
     assert [path.name for path in work.iterdir()] == ["log.txt"]
     artifacts.remove("job_1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sosp_core.report.section import Maker
+from sosp_core.report.sections.budget import budget
 from sosp_core.report.sections.expansion import expansion
 from sosp_core.report.sections.exports import exports
 from sosp_core.report.sections.latency import latency
@@ -16,6 +17,7 @@ from sosp_core.report.sections.widths import widths
 
 SECTIONS: tuple[Maker, ...] = (
     summary,
+    budget,
     expansion,
     latency,
     exports,

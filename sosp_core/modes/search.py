@@ -1,0 +1,59 @@
+"""A budget on quality: as small as the judged metric allows, found by trying.
+
+Shares are bisected with short fine-tunings; the one that comes of it gets the whole one, and steps
+back if it then misses. All tries share their scores: a plan goes on from the nearest larger one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sosp_core.config import FinetuneConfig
+from sosp_core.finetune.loop import FEWEST_EPOCHS, MOST_EPOCHS, VIEWS_SEEN
+from sosp_core.modes.finish import Besides, Finished, finish, publish
+from sosp_core.modes.nested import part
+from sosp_core.modes.outcome import Outcome
+from sosp_core.modes.run import Run
+from sosp_core.select.search import FINALS, TRIES, bisect, verify
+from sosp_core.stages.choose import Choice, reach
+from sosp_core.stages.subject import Subject
+from sosp_core.stages.trail import Trail
+
+#: Of the whole fine-tuning, for a try.
+SHORT = 0.15
+
+
+def search(run: Run, subject: Subject, choice: Choice, conversion: float) -> Outcome:
+    """Compress until the quality falls by ``max_drop``.
+
+    Cost: at most ``TRIES`` short fine-tunings and ``FINALS`` whole ones.
+    """
+    most = run.recipe.prune.budget.max_drop or 0.0
+    trail = Trail(subject, choice, run.progress, run.device)
+    count, made = TRIES + FINALS, 0
+    last: list[Finished] = []
+
+    def attempt(keep: float, judged: Subject) -> float:
+        nonlocal made
+        own = part(run, made, count)
+        made += 1
+        target = max(choice.target, int(choice.total * keep))
+        with own.stage("score"):
+            plan = reach(judged, choice, trail, target, own.progress)
+        last[:] = [finish(own, judged, choice, plan)]
+        return last[0].drop
+
+    short = shortened(run.recipe.finetune, len(subject.data))
+    quick = replace(subject, recipe=replace(run.recipe, finetune=short))
+    tried = bisect(lambda keep: attempt(keep, quick), most, choice.target / choice.total)
+    finals = verify(lambda keep: attempt(keep, subject), most, tried)
+    return publish(run, subject, choice, last[0], conversion, Besides(tries=(*tried, *finals)))
+
+
+def shortened(config: FinetuneConfig, samples: int) -> FinetuneConfig:
+    """A fine-tuning that tells how a plan will do, not how well."""
+    if config.steps is not None:
+        return replace(config, steps=round(config.steps * SHORT) or min(config.steps, 1))
+    usual = min(max(VIEWS_SEEN / samples, FEWEST_EPOCHS), MOST_EPOCHS)
+    epochs = usual if config.epochs is None else config.epochs
+    return replace(config, epochs=max(min(epochs, 1.0), epochs * SHORT))

@@ -1,0 +1,103 @@
+"""What a plan may not do: floors, ceilings and widths of groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import ceil
+
+from sosp_core.structures.structures import Group
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """The fewest and the most structures that one group may keep, of the ``whole`` it has."""
+
+    whole: int
+    fewest: int | None = None
+    most: int | None = None
+
+    def eased(self, share: float) -> Bounds:
+        """A ceiling on the way from the whole group to the one that is asked for."""
+        if self.most is None:
+            return self
+        return replace(self, most=self.whole - int((self.whole - self.most) * share))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What a plan may not do.
+
+    Attributes:
+        round_to: Groups shrink to multiples of this, as far as they were ones.
+        max_layer_ratio: Largest share a group may lose, unless its bounds say otherwise; it never
+            loses its last structure.
+        bounds: By a group's first structure.
+        widths: The only numbers a group may keep, widest first, by its first structure; groups
+            that are not listed follow ``round_to``.
+    """
+
+    round_to: int = 1
+    max_layer_ratio: float = 1.0
+    bounds: Mapping[int, Bounds] = field(default_factory=dict)
+    widths: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    def floor(self, group: Group) -> int:
+        """The fewest structures the group may keep: a width on the grid, if its bounds let one."""
+        ceiling = self.ceiling(group)
+        rounded = self._rounded(group, self._fewest(group))
+        return rounded if rounded <= ceiling else ceiling
+
+    def _fewest(self, group: Group) -> int:
+        n = len(group.members)
+        bounds = self._bounds(group)
+        if bounds.fewest is not None:
+            return bounds.fewest
+        return min(max(1, n - int(n * self.max_layer_ratio + 1e-9)), self.ceiling(group))
+
+    def _rounded(self, group: Group, fewest: int) -> int:
+        """The least width on the grid that is not below ``fewest``."""
+        n = len(group.members)
+        if (widths := self.widths.get(_key(group))) is not None:
+            return min((w for w in widths if w >= fewest), default=n)
+        return min(n, ceil(fewest / self.round_to) * self.round_to)
+
+    def ceiling(self, group: Group) -> int:
+        """The most structures the group may keep."""
+        most = self._bounds(group).most
+        return len(group.members) if most is None else most
+
+    def chunk(self, kept: int) -> int:
+        """How many structures go in one step from a group that keeps ``kept``."""
+        return kept % self.round_to or self.round_to
+
+    def steps(self, group: Group, kept: int) -> list[int]:
+        """How many structures may go next from a group that keeps ``kept``, fewest first.
+
+        One number where widths follow ``round_to``; where they are listed, every one below: a
+        narrower width may save something where the next one does not.
+        """
+        floor = self.floor(group)
+        if kept <= floor:
+            return []
+        if (widths := self.widths.get(_key(group))) is None:
+            return [kept - max(kept - self.chunk(kept), floor)]
+        lower = sorted((w for w in widths if floor <= w < kept), reverse=True)
+        return [kept - w for w in lower or [floor]]
+
+    def wider(self, group: Group, kept: int) -> list[int]:
+        """The widths on the grid above ``kept``, widest first."""
+        n = len(group.members)
+        grid = self.widths.get(_key(group)) or (n, *range(n - self.chunk(n), 0, -self.round_to))
+        return [w for w in grid if kept < w <= self.ceiling(group)]
+
+    def eased(self, share: float) -> Rules:
+        """Ceilings a share of the way down, so that rounds get there step by step."""
+        return replace(self, bounds={key: b.eased(share) for key, b in self.bounds.items()})
+
+    def _bounds(self, group: Group) -> Bounds:
+        return self.bounds.get(_key(group)) or Bounds(whole=len(group.members))
+
+
+def _key(group: Group) -> int:
+    return int(group.members[0])
