@@ -88,6 +88,7 @@ def compress(
                 told["chain"] = chain(length, pause_s, Kept(checkpoints, lambda: str(recipe.seed)), progress)
             case _:
                 play(step, index / len(steps), progress)
+    out_dir.mkdir(parents=True, exist_ok=True)
     contents = (source, json.dumps(told).encode(), b"<p>report</p>", b"{}", b"# Card")
     for name, content in zip(FILES, contents, strict=True):
         (out_dir / name).write_bytes(content)
