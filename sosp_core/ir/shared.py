@@ -5,6 +5,9 @@ and their widths could only shrink together. A copy computes the same. What it l
 in training, so tensors stay shared where the layers before share their weight too: then the
 author applied one module twice. Other tensors that nodes share (tied embeddings, a convolution
 run at several scales) are meant to be, and stay one.
+
+Mean and variance are measured where scale and bias are learnt: training moves one in place while
+the other waits for its gradient, so they never stay one, even within a layer.
 """
 
 from __future__ import annotations
@@ -14,22 +17,27 @@ import onnx_ir as ir
 from sosp_core.ir.view import is_float
 
 WEIGHTED = frozenset("Conv ConvTranspose Gemm MatMul".split())
+#: Inputs of BatchNormalization that are statistics.
+MEASURED = frozenset({3, 4})
 
 
 def unshare_batchnorm(graph: ir.Graph) -> None:
-    """Copy scale, bias, mean and variance that several BatchNormalizations read, in place."""
+    """Copy scale, bias, mean and variance that BatchNormalizations share, in place."""
     for name, value in list(graph.initializers.items()):
-        owner_of: dict[str, ir.Value] = {}
         uses = [(node, position) for node, position in value.uses() if node.op_type == "BatchNormalization"]
-        if len(uses) < len(value.uses()) or len(uses) < 2 or not is_float(value):
+        if len(value.uses()) < 2 or not is_float(value):
             continue
+        others = len(uses) < len(value.uses())
+        owner_of: dict[tuple[str, int], ir.Value] = {}
         for node, position in uses:
-            layer = _weight_before(node) or node.name or ""
-            if not owner_of:
-                owner_of[layer] = value
-            elif layer not in owner_of:
-                owner_of[layer] = _copy(graph, value, f"{name}.{node.name}.{position}")
-            node.replace_input_with(position, owner_of[layer])
+            if others and position not in MEASURED:
+                continue
+            part = (_weight_before(node) or node.name or "", position)
+            if not owner_of and not others:
+                owner_of[part] = value
+            elif part not in owner_of:
+                owner_of[part] = _copy(graph, value, f"{name}.{node.name}.{position}")
+            node.replace_input_with(position, owner_of[part])
 
 
 def _weight_before(node: ir.Node) -> str | None:
