@@ -43,13 +43,16 @@ def gradient_and_hvp(
     for samples, batch in batches:
         if not seen:
             require_deterministic(loss, point, batch)
+        seen += samples
         at = point.detach().requires_grad_()
-        (g,) = torch.autograd.grad(loss(at, batch), at, create_graph=True)
+        value = loss(at, batch)
+        if not value.requires_grad:  # no variable reaches it
+            continue
+        (g,) = torch.autograd.grad(value, at, create_graph=True)
         # A loss that is linear in the variables has a constant gradient and no graph.
         hv = torch.autograd.grad(g @ direction, at)[0] if g.requires_grad else torch.zeros_like(g)
         gradient += samples * g.detach().double()
         product += samples * hv.double()
-        seen += samples
     return gradient / seen, product / seen
 
 

@@ -35,7 +35,7 @@ def gradient_and_root(space: MaskSpace, alive: Alive, seed: int) -> tuple[Scores
     for n, part in _parts(space):
         gates = mask.expand(n, -1).clone().requires_grad_()
         outputs = space.outputs(gates, part.inputs)
-        (g,) = torch.autograd.grad(space.compare(outputs, part), gates, retain_graph=True)
+        g = _derivative([(space.compare(outputs, part), None)], gates)
         gradient += g.sum(0).cpu().double() * (n / total)
         for roots in space.task.curvature_roots(outputs, PROBES, generator):
             rows.append(_row(outputs, roots, gates, total))
@@ -55,7 +55,7 @@ def mean_squared_gradients(space: MaskSpace, alive: Alive) -> Scores:
     for n, part in _parts(space):
         gates = mask.expand(n, -1).clone().requires_grad_()
         loss = n * space.compare(space.outputs(gates, part.inputs), part)
-        (g,) = torch.autograd.grad(loss, gates)
+        g = _derivative([(loss, None)], gates)
         squares += g.double().square().sum(0).cpu() / total
     return squares.numpy()
 
@@ -71,10 +71,18 @@ def _parts(space: MaskSpace) -> Iterator[tuple[int, Batch]]:
 
 def _row(outputs: Sequence[Tensor], roots: Sequence[Tensor | None], gates: Tensor, total: int) -> Rows:
     """One row a sample: the gradient of ``z·f(x_n)`` with respect to its own gates."""
-    pairs = [(y, z) for y, z in zip(outputs, roots, strict=True) if z is not None]
-    (row,) = torch.autograd.grad([y for y, _ in pairs], gates, [z for _, z in pairs], retain_graph=True)
+    row = _derivative([(y, z) for y, z in zip(outputs, roots, strict=True) if z is not None], gates)
     result: Rows = (row / total**0.5).detach().cpu().float().numpy()
     return result
+
+
+def _derivative(pairs: Sequence[tuple[Tensor, Tensor | None]], gates: Tensor) -> Tensor:
+    """``Σ zᵀ ∂y/∂gates``; outputs that hear no gate, as of a branch that stays, add nothing."""
+    heard = [(y, z) for y, z in pairs if y.requires_grad]
+    if not heard:
+        return torch.zeros_like(gates)
+    ys, zs = zip(*heard, strict=True)
+    return torch.autograd.grad(ys, gates, zs, retain_graph=True)[0]
 
 
 def _singly(batch: Batch) -> Iterator[Batch]:
