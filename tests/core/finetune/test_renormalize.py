@@ -12,6 +12,7 @@ from sosp_core.finetune.renormalize import Renormalised, renormalise, wants_norm
 from sosp_core.finetune.write_back import write_back
 from sosp_core.ir.load import load_model
 from sosp_core.ir.normalize import normalize
+from sosp_core.ir.view import constant
 from sosp_core.runtime.distance import relative_error
 from sosp_core.runtime.session import serialize
 from sosp_core.surgery.verify import outputs_of
@@ -49,6 +50,15 @@ def test_the_function_and_the_names_of_its_tensors_stay() -> None:
     inside, reference = (Network(m).tensors(next(batches(7)), names) for m in (made.model, model))
     for one, other in zip(inside, reference, strict=True):
         assert relative_error(one.detach().numpy(), other.detach().numpy()) < 1e-5
+
+
+def test_filters_begin_with_length_one(made: Renormalised) -> None:
+    nodes = {node.name: node for node in made.model.graph}
+    for conv, _ in made.added:
+        weight = constant(nodes[conv].inputs[1])
+        assert weight is not None
+        lengths = np.linalg.norm(weight.reshape(len(weight), -1), axis=1)
+        np.testing.assert_allclose(lengths, 1.0, rtol=1e-5)
 
 
 def test_the_added_statistics_are_those_of_the_data(made: Renormalised) -> None:
