@@ -87,7 +87,7 @@ def test_data_that_is_none(http: httpx.Client, content: bytes, code: str) -> Non
         ('{"finetune": null}', 422, "recipe_invalid"),
         ('{"benchmark": {"threads": [' + "1," * 10_000 + '"x"]}}', 422, "recipe_invalid"),
         ("[]", 422, "validation_error"),
-        ('"text"', 422, "validation_error"),
+        ('"text"', 422, "recipe_invalid"),
         ('{"seed": ' + "9" * 10_000 + "}", 400, "bad_request"),
         ("[" * 100_000 + "]" * 100_000, 400, "bad_request"),
     ],
