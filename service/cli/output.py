@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -35,8 +35,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, prose:
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 1, 0) if prose else (0, 1))
     for index, column in enumerate(columns):
-        flush = "left" if prose or index == 0 else "right"
-        table.add_column(column, justify=flush, overflow="fold", no_wrap=prose and index == 0)  # type: ignore[arg-type]
+        flush: Literal["left", "right"] = "left" if prose or index == 0 else "right"
+        table.add_column(column, justify=flush, overflow="fold", no_wrap=prose and index == 0)
     for row in rows:
         table.add_row(*map(escape, row))
     Console(highlight=False, emoji=False).print(table)

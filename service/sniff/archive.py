@@ -5,30 +5,16 @@ from __future__ import annotations
 import os
 import struct
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from service.sniff.npy import check_npy
+from sosp_core.archives import BROKEN, reason_against
 from sosp_core.errors import DataEmpty, DataUnreadable
 
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
-# What NumPy and every common tool writes; the others may need gigabytes to unpack one byte.
-METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 # The directory is read as a whole; 64 MiB describe about a million files.
 LARGEST_DIRECTORY = 64 * 2**20
-# Everything ``zipfile`` raises for damaged archives; OSError and OverflowError come from wild offsets.
-BROKEN = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
-    OSError,
-)
 END, END64, LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 END_SIZE, LOCATOR_SIZE = 22, 20
 
@@ -54,7 +40,8 @@ def _check(archive: zipfile.ZipFile, max_unpacked: int) -> str:
     if not members:
         raise DataEmpty(field="(archive)")
     for info in members:
-        _require_safe(info)
+        if reason := reason_against(info):
+            raise DataUnreadable(reason=f"of the archive: {reason}")
     if len({info.filename for info in members}) != len(members):
         raise DataUnreadable(reason="the archive has two files of the same name")
     unpacked = sum(info.file_size for info in members)
@@ -69,16 +56,6 @@ def _check(archive: zipfile.ZipFile, max_unpacked: int) -> str:
     if suffixes & IMAGES and ".npy" not in suffixes:
         return "zip"
     raise DataUnreadable(reason="the archive holds neither arrays (.npy) alone nor images")
-
-
-def _require_safe(info: zipfile.ZipInfo) -> None:
-    name = info.filename
-    if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts:
-        raise DataUnreadable(reason=f"the archive has a file with the unsafe name {name!r}")
-    if info.flag_bits & 0x1:
-        raise DataUnreadable(reason=f"{name!r} in the archive is encrypted")
-    if info.compress_type not in METHODS:
-        raise DataUnreadable(reason=f"{name!r} in the archive is not stored or deflated")
 
 
 def require_small_directory(file: BinaryIO) -> None:

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from sosp_core.bench.compare import bind
+from sosp_core.bench.compare import bind, timed
 from sosp_core.config import BenchmarkConfig
-from sosp_core.errors import ModelInvalid
-from sosp_core.runtime.session import CPU, Array, open_session
+from sosp_core.runtime.session import CPU, Array, open_session, run
 
 WARM_UP_RUNS = 3
 FEWEST_RUNS, MOST_RUNS = 6, 60
@@ -94,15 +93,11 @@ def fastest_kernels(content: bytes, feeds: Mapping[str, Array], setting: Setting
 
 def _run(session: ort.InferenceSession, feeds: Mapping[str, Array], seconds: float) -> list[float]:
     binding = bind(session, feeds)
-    try:
-        for _ in range(WARM_UP_RUNS):
-            session.run_with_iobinding(binding)
-    except Exception as error:  # ONNX Runtime's exceptions share no public base class
-        raise ModelInvalid(reason=f"ONNX Runtime cannot run it: {error}") from error
+    run(session, feeds)  # says why, if it cannot be run
+    for _ in range(WARM_UP_RUNS - 1):
+        timed(session, binding)
     times: list[float] = []
     started = time.perf_counter()
     while len(times) < FEWEST_RUNS or (len(times) < MOST_RUNS and time.perf_counter() - started < seconds):
-        begun = time.perf_counter()
-        session.run_with_iobinding(binding)
-        times.append(time.perf_counter() - begun)
+        times.append(timed(session, binding))
     return times

@@ -130,7 +130,7 @@ def _compare(
         block: list[list[float]] = [[], []]
         for which in order:
             for _ in range(RUNS_IN_A_BLOCK):
-                block[which].append(_time(sessions[which], bound[which]))
+                block[which].append(timed(sessions[which], bound[which]))
         times.append(block)
         elapsed = time.perf_counter() - started
         if elapsed >= config.max_time_s or len(times) >= MOST_BLOCKS:
@@ -165,7 +165,8 @@ def bind(session: ort.InferenceSession, batch: Mapping[str, Array]) -> ort.IOBin
     return binding
 
 
-def _time(session: ort.InferenceSession, binding: ort.IOBinding) -> float:
+def timed(session: ort.InferenceSession, binding: ort.IOBinding) -> float:
+    """Seconds of one run."""
     started = time.perf_counter()
     session.run_with_iobinding(binding)
     return time.perf_counter() - started

@@ -143,7 +143,7 @@ class Network(nn.Module):
         for step in self._steps:
             try:
                 result = step.compute(*(self._fetch(operand, env) for operand in step.operands))
-            except Exception as error:
+            except Exception as error:  # raised again: all it gains is the node it happened at
                 error.add_note(step.node)
                 raise
             results = result if isinstance(result, tuple | list) else (result,)

@@ -51,6 +51,7 @@ class Fallback:
                 operation_type=operator.op_type, version=operator.opset, domain=operator.domain
             )
             module, mapping = convert(self._nodes[operator.name], graph)
+        # How onnx2torch says that it has no converter, or none for what a node asks of it.
         except (NotImplementedError, KeyError) as error:
             raise Unconvertible("no converter") from error
         if any(t.is_floating_point() for t in (*module.parameters(), *module.buffers())):

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 from onnxruntime import quantization
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType
+from onnxruntime.quantization import QuantFormat, QuantType
 
 from sosp_core.errors import UnsupportedModel
 from sosp_core.ir.batchnorm import fold_batchnorm
@@ -68,8 +68,8 @@ def quantise_dynamic(model: ir.Model) -> ir.Model:
         return _quantised(target, "DynamicQuantizeLinear", "DynamicQuantizeLSTM", "QAttention")
 
 
-class _Feeds(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime ships no types
-    """The batches, one after the other, as ONNX Runtime asks for them."""
+class _Feeds:
+    """The batches, one after the other, as ONNX Runtime's ``CalibrationDataReader`` gives them."""
 
     def __init__(self, feeds: Iterable[Feeds]) -> None:
         self._feeds: Iterator[Feeds] = iter(feeds)

@@ -6,30 +6,14 @@ Loads no numerical library, so that an upload can be judged by it.
 from __future__ import annotations
 
 import io
-import stat
-import struct
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 
+from sosp_core.archives import BROKEN, reason_against
 from sosp_core.errors import BundleUnreadable
 
 MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
-# What every common tool writes; the others may need gigabytes to unpack one byte.
-METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 MOST_MEMBERS = 10_000
-#: Everything ``zipfile`` raises for damaged archives; OSError and OverflowError come from wild offsets.
-BROKEN = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
-    OSError,
-)
 
 
 def is_bundle(head: bytes) -> bool:
@@ -89,21 +73,10 @@ def _members(archive: zipfile.ZipFile, unpacked_bytes: int) -> dict[str, zipfile
         raise BundleUnreadable(reason=f"it unpacks to {unpacked:,} bytes, more than {unpacked_bytes:,}")
     members: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
-        _require_safe(info)
+        if reason := reason_against(info):
+            raise BundleUnreadable(reason=reason)
         name = str(PurePosixPath(info.filename))
         if name in members:
             raise BundleUnreadable(reason=f"it holds two files of the name {name!r}")
         members[name] = info
     return members
-
-
-def _require_safe(info: zipfile.ZipInfo) -> None:
-    name = info.filename
-    if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts:
-        raise BundleUnreadable(reason=f"it holds a file with the unsafe name {name!r}")
-    if stat.S_ISLNK(info.external_attr >> 16):
-        raise BundleUnreadable(reason=f"{name!r} is a link")
-    if info.flag_bits & 0x1:
-        raise BundleUnreadable(reason=f"{name!r} is encrypted")
-    if info.compress_type not in METHODS:
-        raise BundleUnreadable(reason=f"{name!r} is neither stored nor deflated")

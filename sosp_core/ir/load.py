@@ -85,6 +85,7 @@ def read_model(source: Path | bytes, limits: Limits = Limits()) -> ir.Model:
     weights |= take_weights(proto)
     try:
         return give_weights(ir.serde.deserialize_model(proto), weights)
+    # NotImplementedError: element types and attributes that onnx-ir does not know.
     except (ir.serde.SerdeError, ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise ModelInvalid(reason=_first_line(error.__cause__ or error)) from error
 

@@ -14,7 +14,7 @@ CORE = ROOT / "sosp_core"
 #: operator means to slots, to torch and to a clock; what can go; what that costs, how it scores,
 #: how it is cut and trained; the decision, and further forms of its result; its report; the way through.
 LAYERS = (
-    "errors config progress checkpoints units",
+    "errors config progress checkpoints units archives",
     "ir curvature machine presets",
     "runtime data",
     "ops convert bench",

@@ -179,7 +179,7 @@ def broken_safetensors(header: bytes, rest: bytes = b"") -> bytes:
         (zip_bytes({"x.npy": npy_bytes(), "y.png": b"x"}), "neither arrays"),
         (zip_bytes({"../x.png": b"x"}), "unsafe name"),
         (zip_bytes({"/x.png": b"x"}), "unsafe name"),
-        (zip_bytes({"x.npy": npy_bytes()}, zipfile.ZIP_LZMA), "not stored or deflated"),
+        (zip_bytes({"x.npy": npy_bytes()}, zipfile.ZIP_LZMA), "neither stored nor deflated"),
         (zip_bytes({"x.png": bytes(LIMIT + 1)}, zipfile.ZIP_DEFLATED), "unpacks to"),
         (npz_bytes()[:-10], "truncated"),
         (npz_bytes()[:40], "truncated"),

@@ -45,14 +45,16 @@ class JobCard:
     @classmethod
     def of(cls, job: JobView, parts: Parts) -> JobCard:
         """The card of a job, with its files by name where they still exist."""
-        ended = job.finished_at and job.started_at
+        took = None
+        if job.started_at is not None and job.finished_at is not None:
+            took = (job.finished_at - job.started_at).total_seconds()
         return cls(
             job=job,
             title=_model_name(parts, job.model_id),
             data=_data_name(parts, job.dataset_id),
             asked=words.budget(job.recipe),
             state=words.STATES[job.state],
-            took=(job.finished_at - job.started_at).total_seconds() if ended else None,  # type: ignore[operator]
+            took=took,
         )
 
     @property
