@@ -26,6 +26,7 @@ from sosp_core.finetune.average import follow, snapshot
 from sosp_core.finetune.evaluate import Quality, evaluate
 from sosp_core.finetune.features import Feature, feature_loss
 from sosp_core.finetune.history import History, Point
+from sosp_core.finetune.length import epochs_of
 from sosp_core.finetune.mix import Mixture, mix
 from sosp_core.finetune.state import Course, Journal
 from sosp_core.progress import Progress
@@ -35,8 +36,6 @@ WARM_UP = 0.1  # share of the steps until the learning rate peaks
 CLIP = 5.0  # gradient norm; without it folded networks diverge within the first epoch
 SMALLEST_NORM_BATCH = 8  # below this, batch statistics are noise: BatchNorm stays as it is
 RECALIBRATION_BATCHES = 50  # at momentum 0.1, 99.5 % of the old statistics are then gone
-#: What a run of its own length shows the network: so many samples, within so many passes.
-VIEWS_SEEN, FEWEST_EPOCHS, MOST_EPOCHS = 160_000, 1.0, 45.0
 RESTARTS = 3  # times a diverged run may go on from its best weights at a quarter of the rate
 
 
@@ -206,10 +205,7 @@ class Trainer:
         config = self._config
         if config.steps is not None:
             return config.steps
-        if config.epochs is not None:
-            return ceil(config.epochs * self._per_epoch)
-        epochs = min(max(VIEWS_SEEN / (self._per_epoch * self._batch), FEWEST_EPOCHS), MOST_EPOCHS)
-        return ceil(epochs * self._per_epoch)
+        return ceil(epochs_of(config, self._per_epoch * self._batch) * self._per_epoch)
 
     def _peak_rate(self) -> float:
         if self._config.lr is not None:

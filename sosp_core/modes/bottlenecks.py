@@ -11,12 +11,13 @@ from sosp_core.bottleneck.detect import Diagnosis
 from sosp_core.config import Metric
 from sosp_core.cost.model import measure
 from sosp_core.modes.assemble import assemble
+from sosp_core.modes.begin import begin
 from sosp_core.modes.outcome import Outcome, save_files
 from sosp_core.modes.part import parts
 from sosp_core.modes.run import Run, Source
 from sosp_core.report.expansion import BOTTLENECKS, UNIFORM, Expansion, Variant
 from sosp_core.report.report import Checks
-from sosp_core.stages.choose import Choice, offer
+from sosp_core.stages.choose import Choice
 from sosp_core.stages.expand import (
     Wide,
     examine,
@@ -28,19 +29,14 @@ from sosp_core.stages.expand import (
 from sosp_core.stages.export import export
 from sosp_core.stages.judge import Verdict, benchmark, judge
 from sosp_core.stages.recover import Content, Trained, deliver, size_of, write
-from sosp_core.stages.subject import Subject, convert, load
+from sosp_core.stages.subject import Subject
 
 
 def bottlenecks(run: Run, source: Source) -> Outcome:
     """Find the bottlenecks, widen them, train, and compare with widening everything."""
     progress, device = run.progress, run.device
-    with run.stage("load"):
-        subject = load(source.model, source.data, source.evaluation, run.recipe)
-    with run.stage("convert"):
-        subject, conversion = convert(subject)
-        kept = run.kept(subject)
-    with run.stage("discover"):
-        choice = offer(subject)
+    begun = begin(run, source)
+    subject, choice, kept = begun.subject, begun.choice, begun.kept
     with run.stage("score"):
         found = examine(subject, choice, progress, device)
     with run.stage("cut"):
@@ -75,7 +71,7 @@ def bottlenecks(run: Run, source: Source) -> Outcome:
             timed=timed[0],
             exports=exports,
             history=first.training,
-            checks=Checks(conversion=conversion, surgery=wide.error, write_back=written[0][1]),
+            checks=Checks(conversion=begun.conversion, surgery=wide.error, write_back=written[0][1]),
             warnings=unlabelled(subject),
             expansion=Expansion(
                 diagnosis=found,

@@ -11,6 +11,8 @@ from dataclasses import replace
 from sosp_core.config import Budget, Recipe
 from sosp_core.cost.model import measure
 from sosp_core.modes.assemble import assemble
+from sosp_core.modes.begin import begin
+from sosp_core.modes.finish import finish
 from sosp_core.modes.outcome import Outcome, save_files
 from sosp_core.modes.part import Part
 from sosp_core.modes.run import Run, Source
@@ -18,12 +20,10 @@ from sosp_core.report.expansion import EXPANDED, Expansion, Variant
 from sosp_core.report.report import Checks
 from sosp_core.select.plan import LayerCut
 from sosp_core.stages.choose import Choice, choose, offer
-from sosp_core.stages.cut import cut
 from sosp_core.stages.expand import as_subject, examine, train_wide, unlabelled, widen_bottlenecks
 from sosp_core.stages.export import export
 from sosp_core.stages.judge import benchmark, judge, slower
-from sosp_core.stages.recover import deliver, finetune, size_of, write
-from sosp_core.stages.subject import convert, load
+from sosp_core.stages.recover import deliver, size_of, write
 from sosp_core.structures.structures import Structures
 
 #: Shares of stage ``score``: where the diagnosis ends, and the training of the wide network.
@@ -33,37 +33,25 @@ DIAGNOSED, EXPANDED_BY = 0.15, 0.7
 def expand_prune(run: Run, source: Source) -> Outcome:
     """Widen what limits the network before anything is taken from it."""
     progress, device = run.progress, run.device
-    with run.stage("load"):
-        subject = load(source.model, source.data, source.evaluation, run.recipe)
-    with run.stage("convert"):
-        subject, conversion = convert(subject)
-        kept = run.kept(subject)
-    with run.stage("discover"):
-        choice = offer(subject)
+    begun = begin(run, source)
+    subject, choice, kept = begun.subject, begun.choice, begun.kept
     with run.stage("score"):
         found = examine(subject, choice, Part(progress, "score", 0.0, DIAGNOSED, "bottlenecks"), device)
         wide = widen_bottlenecks(subject, choice.structures, found)
         learning = Part(progress, "score", DIAGNOSED, EXPANDED_BY, "widened network")
         expanded = train_wide(subject, wide, learning, device, kept.part("wide"))
         middle, _ = write(subject, expanded)
+        between = judge(subject, wide.model, middle)
         bigger = as_subject(subject, middle, _budgeted(run.recipe, choice))
         again = offer(bigger)
         plan = choose(bigger, again, Part(progress, "score", EXPANDED_BY, 1.0, "pruning back"), device)
-    with run.stage("cut"):
-        slim = cut(bigger, again, plan.alive, device)
-    with run.stage("finetune"):
-        trained = finetune(bigger, again, slim.model, plan.alive, progress, device, kept)
-    with run.stage("write"):
-        content, write_back = write(bigger, trained)
-    with run.stage("evaluate"):
-        verdict = judge(subject, slim.model, content)
-        between = judge(subject, wide.model, middle)
+    done = finish(run, bigger, again, plan, kept, against=subject)
     with run.stage("benchmark"):
-        timed = benchmark(subject, content, progress)
+        timed = benchmark(subject, done.content, progress)
     with run.stage("export"):
-        exports = export(subject, content, progress)
+        exports = export(subject, done.content, progress)
     with run.stage("report"):
-        content = deliver(subject, content)
+        content = deliver(subject, done.content)
         variant = Variant(
             name=EXPANDED,
             costs=plan.before,
@@ -81,11 +69,15 @@ def expand_prune(run: Run, source: Source) -> Outcome:
             layers=_across(choice.structures, plan.layers),
             refusals=(*choice.structures.refusals, *wide.refusals.values()),
             content=content,
-            verdict=verdict,
+            verdict=done.verdict,
             timed=timed,
             exports=exports,
-            history=trained.history,
-            checks=Checks(conversion=conversion, surgery=max(slim.error, wide.error), write_back=write_back),
+            history=done.history,
+            checks=Checks(
+                conversion=begun.conversion,
+                surgery=max(done.surgery, wide.error),
+                write_back=done.write_back,
+            ),
             warnings=(*unlabelled(subject), *slower(timed)),
             expansion=Expansion(
                 diagnosis=found,

@@ -65,8 +65,24 @@ class Besides:
     timed: tuple[Comparison, ...] | None = None
 
 
-def finish(run: Run, subject: Subject, choice: Choice, plan: Plan, kept: Kept = Kept()) -> Finished:  # noqa: B008
-    """Cut a plan out of the model, let the rest recover, and judge it."""
+def finish(
+    run: Run,
+    subject: Subject,
+    choice: Choice,
+    plan: Plan,
+    kept: Kept = Kept(),  # noqa: B008 (immutable)
+    against: Subject | None = None,
+) -> Finished:
+    """Cut a plan out of the model, let the rest recover, and judge it.
+
+    Args:
+        run: Its stages.
+        subject: What is cut, and who teaches.
+        choice: What the plan was made from.
+        plan: What stays.
+        kept: Checkpoints.
+        against: Whose original the verdict compares with, if not the subject's.
+    """
     with run.stage("cut"):
         slim = run.once(kept, "cut", CUT, lambda: cut(subject, choice, plan.alive, run.device))
     with run.stage("finetune"):
@@ -74,7 +90,7 @@ def finish(run: Run, subject: Subject, choice: Choice, plan: Plan, kept: Kept = 
     with run.stage("write"):
         content, write_back = write(subject, trained)
     with run.stage("evaluate"):
-        verdict = judge(subject, slim.model, content)
+        verdict = judge(against or subject, slim.model, content)
     return Finished(
         plan=plan,
         content=content,

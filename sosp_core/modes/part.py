@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+from sosp_core.modes.run import Run
 from sosp_core.progress import Progress
+
+Span = tuple[float, float]
+
+#: Where the stages of one model out of several begin and end; those not named come last.
+STAGES: Mapping[str, Span] = {
+    "score": (0.0, 0.2),
+    "cut": (0.2, 0.25),
+    "finetune": (0.25, 0.9),
+    "write": (0.9, 0.92),
+}
+LAST: Span = (0.92, 1.0)
 
 
 @dataclass(frozen=True)
@@ -14,6 +26,7 @@ class Part:
 
     Attributes:
         name: Begins every message, so that it is plain which part this is.
+        inner: Where in the part each stage of its own lies; empty if it is part of one stage only.
     """
 
     whole: Progress
@@ -21,6 +34,7 @@ class Part:
     start: float
     end: float
     name: str
+    inner: Mapping[str, Span] = field(default_factory=dict)
 
     def report(
         self,
@@ -32,10 +46,13 @@ class Part:
         metrics: Mapping[str, float] | None = None,
     ) -> None:
         """Report to the whole; when a part ends says little about when the stage does."""
-        told = f"{self.name}: {message}" if message else self.name
-        at = self.start + (self.end - self.start) * done
-        eta = eta_s if self.end == 1.0 else None
-        self.whole.report(self.stage, at, told, eta_s=eta, metrics=metrics)
+        told = message or (stage if self.inner else "")
+        begin, end = self.inner.get(stage, LAST) if self.inner else (0.0, 1.0)
+        at = self.start + (self.end - self.start) * (begin + (end - begin) * done)
+        eta = eta_s if self.end == 1.0 and not self.inner else None
+        self.whole.report(
+            self.stage, at, f"{self.name}: {told}" if told else self.name, eta_s=eta, metrics=metrics
+        )
 
     def cancelled(self) -> bool:
         """As the whole."""
@@ -46,3 +63,10 @@ def parts(whole: Progress, stage: str, names: Sequence[str]) -> list[Part]:
     """Equal parts of a stage, one after the other."""
     n = len(names)
     return [Part(whole, stage, i / n, (i + 1) / n, name) for i, name in enumerate(names)]
+
+
+def one_model(run: Run, number: int, count: int) -> Run:
+    """The same run, for one of several models: fine-tuning stands for all of their stages."""
+    name = f"model {number + 1} of at most {count}"
+    own = Part(run.progress, "finetune", number / count, (number + 1) / count, name, STAGES)
+    return replace(run, progress=own)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sosp_core.config import FinetuneConfig
-from sosp_core.finetune.loop import FEWEST_EPOCHS, MOST_EPOCHS, VIEWS_SEEN
+from sosp_core.finetune.length import epochs_of
 from sosp_core.modes.finish import Besides, Finished, finish, publish
-from sosp_core.modes.nested import part
 from sosp_core.modes.outcome import Outcome
+from sosp_core.modes.part import one_model
 from sosp_core.modes.run import Run
 from sosp_core.select.search import FINALS, TRIES, bisect, verify
 from sosp_core.stages.choose import Choice, reach
@@ -35,7 +35,7 @@ def search(run: Run, subject: Subject, choice: Choice, conversion: float) -> Out
 
     def attempt(keep: float, judged: Subject) -> float:
         nonlocal made
-        own = part(run, made, count)
+        own = one_model(run, made, count)
         made += 1
         target = max(choice.target, int(choice.total * keep))
         with own.stage("score"):
@@ -54,6 +54,5 @@ def shortened(config: FinetuneConfig, samples: int) -> FinetuneConfig:
     """A fine-tuning that tells how a plan will do, not how well."""
     if config.steps is not None:
         return replace(config, steps=round(config.steps * SHORT) or min(config.steps, 1))
-    usual = min(max(VIEWS_SEEN / samples, FEWEST_EPOCHS), MOST_EPOCHS)
-    epochs = usual if config.epochs is None else config.epochs
+    epochs = epochs_of(config, samples)
     return replace(config, epochs=max(min(epochs, 1.0), epochs * SHORT))

@@ -7,16 +7,16 @@ model's own. ``model.onnx`` is the quickest that loses at most a point, see ``se
 from __future__ import annotations
 
 from sosp_core.bench.compare import Comparison
+from sosp_core.modes.begin import begin
 from sosp_core.modes.finish import Besides, Finished, finish, publish
-from sosp_core.modes.nested import part
 from sosp_core.modes.outcome import Outcome
+from sosp_core.modes.part import one_model
 from sosp_core.modes.run import Run, Source
 from sosp_core.report.report import Point
 from sosp_core.select.frontier import recommended, unbeaten
-from sosp_core.stages.choose import offer, reach
+from sosp_core.stages.choose import reach
 from sosp_core.stages.judge import benchmark
 from sosp_core.stages.recover import Content, deliver, size_of
-from sosp_core.stages.subject import convert, load
 from sosp_core.stages.trail import Trail
 
 Timed = tuple[Comparison, ...]
@@ -27,18 +27,14 @@ def sweep(run: Run, source: Source) -> Outcome:
 
     Cost: a fine-tuning and a benchmark for each.
     """
-    with run.stage("load"):
-        subject = load(source.model, source.data, source.evaluation, run.recipe)
-    with run.stage("convert"):
-        subject, conversion = convert(subject)
-    with run.stage("discover"):
-        choice = offer(subject)
+    begun = begin(run, source)
+    subject, choice = begun.subject, begun.choice
     trail = Trail(subject, choice, run.progress, run.device)
     shares = sorted(run.recipe.prune.sweep, reverse=True)
     made: list[Finished] = []
     timed: list[Timed] = []
     for number, share in enumerate(shares):
-        own = part(run, number, len(shares))
+        own = one_model(run, number, len(shares))
         with own.stage("score"):
             plan = reach(subject, choice, trail, int(choice.total * share), own.progress)
         made.append(finish(own, subject, choice, plan))
@@ -48,7 +44,7 @@ def sweep(run: Run, source: Source) -> Outcome:
     points, chosen = _points(shares, made, timed, files)
     models = {p.model: content for p, content in zip(points, files, strict=True)}
     besides = Besides(points=points, models=models, timed=timed[chosen])
-    return publish(run, subject, choice, made[chosen], conversion, besides)
+    return publish(run, subject, choice, made[chosen], begun.conversion, besides)
 
 
 def _points(

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import signal
 import socket
-import subprocess
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -219,21 +216,6 @@ def test_an_api_killed_in_the_middle_goes_on_where_it_was(
         assert shown == sorted(set(shown))
         assert shown[-1] == file.stat().st_size
         assert left(stack) == []
-
-
-@pytest.fixture
-def tight(tmp_path: Path) -> Iterator[Stack]:
-    """An API whose disk has four megabytes."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
-    if os.getuid() != 0 or subprocess.run(["mount", *options], capture_output=True).returncode:
-        pytest.skip("mounting a small file system takes root")
-    try:
-        with running_stack(place) as stack:
-            yield stack
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_full_disk_is_said_and_the_upload_goes_on_when_there_is_room(tight: Stack) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,7 +17,7 @@ from service.errors import JobNotFailed, NotFound
 from service.jobs.artifacts import MEDIA_TYPES
 from service.jobs.states import JobState
 from service.jobs.upkeep import Swept
-from tests.live import Stack, model_bytes, npz_bytes, running_stack
+from tests.live import Stack, model_bytes, npz_bytes
 from tests.service.world import World, stage
 
 
@@ -156,21 +154,6 @@ def test_a_job_that_ended_badly_can_be_asked_for_again(world: World) -> None:
     world.parts.models.remove(world.order.model_id)
     with pytest.raises(NotFound):
         world.jobs.retry(job_id)
-
-
-@pytest.fixture
-def tight(tmp_path: Path) -> Iterator[Stack]:
-    """An API whose disk has four megabytes."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
-    if os.getuid() != 0 or subprocess.run(["mount", *options], capture_output=True).returncode:
-        pytest.skip("mounting a small file system takes root")
-    try:
-        with running_stack(place) as stack:
-            yield stack
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_disk_that_is_full_is_said_and_nothing_is_half_written(tight: Stack) -> None:
