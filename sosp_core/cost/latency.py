@@ -3,7 +3,7 @@
 ``latency(kept) ≈ scale · (Σ segments + rest · numbers touched)``: a segment is timed when its
 widths are first asked for, so a table holds what selection looks at and nothing else; the rest is
 what the pieces leave of the whole network's time; the scale makes the original exact. Fusion and
-caches make a sum of pieces wrong by some per cent: see ``stages.latency`` for the correction.
+caches make a sum of pieces wrong by some per cent: see ``stages.clocked`` for the correction.
 
 Cost: ``SECONDS`` for each piece at each width, of which equal layers share theirs; once ``LIMIT_S``
 are spent, new entries are interpolated from those that were measured along one axis.

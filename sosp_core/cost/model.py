@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sosp_core.config import COUNTED, Metric
-from sosp_core.structures.structures import STAYS, Alive, Structures, Term
+from sosp_core.cost.axes import Axes
+from sosp_core.structures.structures import Alive, Members, Structures, Term
 
 Kept = NDArray[np.int64]
 
@@ -45,13 +46,8 @@ class CostModel:
     def __init__(self, structures: Structures, metric: Metric) -> None:
         terms = terms_of(structures, metric)
         self._groups = structures.groups
-        group_of = np.zeros(structures.count, dtype=np.int64)
-        for number, group in enumerate(structures.groups):
-            group_of[group.members] = number
-        sizes = np.array([len(g.members) for g in structures.groups], dtype=np.float64)
         rows: dict[bytes, int] = {}
-        fixed: list[float] = [1.0]  # row 0 is the constant 1, which pads short products
-        multiplicity: list[NDArray[np.float64]] = [np.zeros(len(sizes))]
+        distinct: list[Members] = []
         depth = max((len(t.factors) for t in terms), default=1)
         self._index = np.zeros((len(terms), max(depth, 1)), dtype=np.int64)
         self._coefficient = np.array([t.coefficient for t in terms])
@@ -59,15 +55,16 @@ class CostModel:
             for j, members in enumerate(term.factors):
                 key = members.tobytes()
                 if key not in rows:
-                    rows[key] = len(fixed)
-                    cut = members[members != STAYS]
-                    fixed.append(float(len(members) - len(cut)))
-                    counts = np.bincount(group_of[cut], minlength=len(sizes))
-                    multiplicity.append(counts / np.maximum(sizes, 1))
+                    distinct.append(members)
+                    rows[key] = len(distinct)
                 self._index[i, j] = rows[key]
-        self._fixed, self._multiplicity = np.array(fixed), np.array(multiplicity)
+        axes = Axes.of(distinct, structures)
+        count = len(structures.groups)
+        # Row 0 is the constant 1, which pads short products.
+        self._fixed = np.concatenate([[1.0], axes.fixed])
+        self._multiplicity = np.vstack([np.zeros(count), axes.shares])
         touched = (self._multiplicity[self._index] != 0).any(axis=1)  # [terms, groups]
-        self._terms_of = [np.flatnonzero(touched[:, g]) for g in range(len(sizes))]
+        self._terms_of = [np.flatnonzero(touched[:, g]) for g in range(count)]
         self._neighbours = [np.flatnonzero(touched[rows_].any(axis=0)) for rows_ in self._terms_of]
 
     def kept(self, alive: Alive) -> Kept:
