@@ -15,7 +15,7 @@ from sosp_core.bottleneck.detect import Diagnosis, diagnose
 from sosp_core.bottleneck.expand import Extra, alike, by_factor
 from sosp_core.checkpoints import Kept
 from sosp_core.config import Budget, Metric, Recipe
-from sosp_core.convert.check import HALF_TOLERANCE, tolerance_of
+from sosp_core.convert.check import rounding_of
 from sosp_core.cost.model import CostModel, measure
 from sosp_core.errors import ModelError, NoBottleneck, NothingToWiden, WideningDiverged
 from sosp_core.ir.load import load_model
@@ -179,34 +179,42 @@ def as_subject(subject: Subject, trained: Content, recipe: Recipe) -> Subject:
 
 def _widen_exactly(subject: Subject, structures: Structures, extra: Extra) -> Wide:
     """Widen what can be; if that changes the outputs, every group is tried by itself first."""
-    model, error = _attempt(subject, structures, extra)
+    attempt = _Attempts(subject, structures)
+    model, errors = attempt(extra)
     refusals: dict[int, Refusal] = {}
-    if not error <= _tolerance(subject):
+    if not attempt.exact(errors):
         for group in np.flatnonzero(extra).tolist():
-            alone = np.where(np.arange(len(extra)) == group, extra, 0)
-            _, by_itself = _attempt(subject, structures, alone)
-            if not by_itself <= _tolerance(subject):
-                reason = f"wider, it changes the outputs before any training (by {by_itself:.1e})"
+            _, alone = attempt(np.where(np.arange(len(extra)) == group, extra, 0))
+            if not attempt.exact(alone):
+                reason = f"wider, it changes the outputs before any training (by {max(alone.values()):.1e})"
                 refusals[group] = Refusal(node=structures.groups[group].name, reason=reason)
         extra = np.where(np.isin(np.arange(len(extra)), list(refusals)), 0, extra)
-        model, error = _attempt(subject, structures, extra)
-    if not error <= _tolerance(subject):
-        worst = ", ".join(port.name for port in subject.interface.outputs)
-        raise WideningDiverged(tensor=worst, error=error, tolerance=_tolerance(subject))
+        model, errors = attempt(extra)
+    worst = max(errors, key=lambda name: errors[name])
+    if not attempt.exact(errors):
+        raise WideningDiverged(tensor=worst, error=errors[worst], tolerance=attempt.tolerance)
     grown = discover(model, observe_shapes(model, subject.probe), subject.recipe.prune.protect)
-    return Wide(model=model, extra=extra, error=error, structures=grown, refusals=refusals)
+    return Wide(model=model, extra=extra, error=errors[worst], structures=grown, refusals=refusals)
 
 
-def _attempt(subject: Subject, structures: Structures, extra: Extra) -> tuple[ir.Model, float]:
-    """A widened model and how far its outputs are from the original's; infinitely, if it cannot run."""
-    model = widen(subject.model, structures, copies_of(structures, extra), subject.recipe.seed)
-    expected = outputs_of(subject.model, subject.probe)
-    try:
-        outputs = outputs_of(model, subject.probe)
-    except ModelError:
-        return model, inf
-    return model, max(relative_error(outputs[name], y) for name, y in expected.items())
+class _Attempts:
+    """Widens a model again and again, and compares what comes of it with the original."""
 
+    def __init__(self, subject: Subject, structures: Structures) -> None:
+        self._subject, self._structures = subject, structures
+        self._expected = outputs_of(subject.model, subject.probe)
+        self.tolerance = max(EXACT, rounding_of(subject.model))
 
-def _tolerance(subject: Subject) -> float:
-    return HALF_TOLERANCE if tolerance_of(subject.model) == HALF_TOLERANCE else EXACT
+    def __call__(self, extra: Extra) -> tuple[ir.Model, dict[str, float]]:
+        """A widened model, and how far each output is from the original's: infinitely, if it cannot run."""
+        copies = copies_of(self._structures, extra)
+        model = widen(self._subject.model, self._structures, copies, self._subject.recipe.seed)
+        try:
+            outputs = outputs_of(model, self._subject.probe)
+        except ModelError:
+            return model, dict.fromkeys(self._expected, inf)
+        return model, {name: relative_error(outputs[name], y) for name, y in self._expected.items()}
+
+    def exact(self, errors: Mapping[str, float]) -> bool:
+        """Whether the function is the same but for rounding."""
+        return all(error <= self.tolerance for error in errors.values())
