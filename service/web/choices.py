@@ -13,8 +13,9 @@ from typing import Any
 
 from service import recipes
 from service.web.words import METRICS
-from sosp_core.config import Metric
+from sosp_core.config import Metric, Recipe
 from sosp_core.errors import RecipeInvalid
+from sosp_core.presets import BALANCED, MAX_ACCURACY, QUICK, Preset
 
 OWN = "own"
 
@@ -67,20 +68,24 @@ BUDGETS = (
         part={"max_drop": 0.01},
     ),
 )
+#: What an effort sets, of the recipe of that name.
+EFFORT = {"prune": ("rounds",), "finetune": ("epochs", "patience")}
+
+
+def _effort(id: str, title: str, hint: str, preset: Preset) -> Choice:
+    """As much work as a named recipe does, whatever else that recipe is about."""
+    own, default = recipes.dump(preset.recipe), recipes.dump(Recipe())
+    part: dict[str, dict[str, Any]] = {}
+    for section, names in EFFORT.items():
+        told = {n: own[section][n] for n in names if own[section][n] != default[section][n]}
+        part |= {section: told} if told else {}
+    return Choice(id=id, title=title, hint=hint, part=part)
+
+
 EFFORTS = (
-    Choice(
-        id="quick",
-        title="Quick look",
-        hint="A few passes: shows the way.",
-        part={"prune": {"rounds": 3}, "finetune": {"epochs": 4.0}},
-    ),
-    Choice(id="balanced", title="Balanced", hint="The defaults.", part={}),
-    Choice(
-        id="thorough",
-        title="Thorough",
-        hint="More rounds, longer training.",
-        part={"prune": {"rounds": 16}, "finetune": {"epochs": 60.0, "patience": 24}},
-    ),
+    _effort("quick", "Quick look", "A few passes: shows the way.", QUICK),
+    _effort("balanced", "Balanced", "The defaults.", BALANCED),
+    _effort("thorough", "Thorough", "More rounds, longer training.", MAX_ACCURACY),
 )
 
 
