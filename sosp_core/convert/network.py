@@ -8,7 +8,7 @@ is held and computed in float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,17 +141,32 @@ class Network(nn.Module):
         }
         wanted = set(names)
         for step in self._steps:
-            try:
-                result = step.compute(*(self._fetch(operand, env) for operand in step.operands))
-            except Exception as error:  # raised again: all it gains is the node it happened at
-                error.add_note(step.node)
-                raise
-            results = result if isinstance(result, tuple | list) else (result,)
-            env.update(zip(step.outputs, results, strict=False))
+            env.update(self._results(step, env))
             for name in step.dead:
                 if name not in wanted:
                     env.pop(name, None)
         return tuple(env[name] if name in env else getattr(self, self.attribute_of[name]) for name in names)
+
+    def steps_on(self, known: Mapping[str, Tensor]) -> Iterator[tuple[str, str, Tensor]]:
+        """Compute every node by itself, from known tensors wherever there is one of that name.
+
+        Yields node, tensor name and tensor. What a node adds to an error shows; what it inherits does not.
+        """
+        env = dict(known)
+        for step in self._steps:
+            for name, result in self._results(step, env).items():
+                env.setdefault(name, result)
+                if isinstance(result, Tensor):
+                    yield step.node, name, result
+
+    def _results(self, step: _Step, env: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        try:
+            result = step.compute(*(self._fetch(operand, env) for operand in step.operands))
+        except Exception as error:  # raised again: all it gains is the node it happened at
+            error.add_note(step.node)
+            raise
+        results = result if isinstance(result, tuple | list) else (result,)
+        return dict(zip(step.outputs, results, strict=False))
 
     def _fetch(self, operand: _Operand, env: Mapping[str, Tensor]) -> Tensor | None:
         if operand.attribute is not None:

@@ -48,7 +48,8 @@ class ConversionDiverged(Diverged):
     code: ClassVar[str] = "conversion_diverged"
 
     def __str__(self) -> str:
-        return self._compare("the converted network", "ONNX Runtime")
+        told = self._compare("the converted network", "ONNX Runtime")
+        return told if self.node else f"{told}; every node agrees by itself: rounding grows on the way"
 
 
 class SurgeryDiverged(Diverged):

@@ -38,7 +38,7 @@ def cut(subject: Subject, choice: Choice, alive: Alive, device: torch.device) ->
     model = slim(subject.model, choice.structures, alive)
     probe = subject.probe
     masked = outputs_of(choice.gated(subject).mask(alive), probe)
-    tolerance = max(TOLERANCE, rounding_of(subject.model))
+    tolerance = max(TOLERANCE, rounding_of(subject.model), subject.rounding)
     error = require_close(outputs_of(model, probe), masked, tolerance, SurgeryDiverged)
     if subject.recipe.prune.compensate:
         model = _compensated(subject, choice, model, alive, device)

@@ -203,7 +203,7 @@ class _Attempts:
     def __init__(self, subject: Subject, structures: Structures) -> None:
         self._subject, self._structures = subject, structures
         self._expected = outputs_of(subject.model, subject.probe)
-        self.tolerance = max(EXACT, rounding_of(subject.model))
+        self.tolerance = max(EXACT, rounding_of(subject.model), subject.rounding)
 
     def __call__(self, extra: Extra) -> tuple[ir.Model, dict[str, float]]:
         """A widened model, and how far each output is from the original's: infinitely, if it cannot run."""

@@ -112,6 +112,9 @@ def train(
     return Trained(network=student, base=base, history=trainer.run())
 
 
+#: Training moves weights, and with them how far rounding grows.
+SPREAD = 4
+
 #: A finished model: its file, or the model itself where one file cannot hold it.
 Content = bytes | ir.Model
 
@@ -134,7 +137,7 @@ def write(subject: Subject, trained: Trained) -> tuple[Content, float]:
     with torch.no_grad():
         outputs = student(*(torch.as_tensor(probe[n]) for n in student.input_names))
     expected = {name: y.numpy() for name, y in zip(student.output_names, outputs, strict=True)}
-    tolerance = tolerance_of(subject.model)
+    tolerance = max(tolerance_of(subject.model), SPREAD * subject.rounding)
     error = require_close(outputs_of(written, probe), expected, tolerance, WriteBackDiverged)
     written = round_weights(written, subject.narrowed)
     if weight_bytes(written) >= save.ONE_FILE_BELOW:

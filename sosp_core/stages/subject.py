@@ -38,6 +38,7 @@ class Subject:
         file_bytes: What the original takes on a disk: the file, or the weights beside it if they take more.
         model: Normalised; never changed, only cloned.
         narrowed: What in it was bfloat16, and has to be again when it is handed out.
+        rounding: Relative error between ONNX Runtime's outputs and the network's, once ``convert`` proved it.
         evaluation: Data to judge by, if given.
         task: What the outputs mean.
         recipe: What to do.
@@ -52,6 +53,7 @@ class Subject:
     task: Task
     recipe: Recipe
     narrowed: Narrowed
+    rounding: float = 0.0
 
     @property
     def probe(self) -> dict[str, Array]:
@@ -129,12 +131,13 @@ def convert(subject: Subject) -> tuple[Subject, float]:
 
     Raises:
         UnsupportedOps: Nodes that no converter knows.
-        ConversionDiverged: The first tensor that differs is named.
+        ConversionDiverged: The first node that computes something else is named.
     """
     error = require_same_function(Network(subject.model), subject.model, subject.probe)
     original = forward(subject.model, subject.interface)
     batches = subject.samples().batches(subject.batch(EVALUATION_BATCH))
-    return replace(subject, task=subject.task.measured_on([original(part) for part in batches])), error
+    task = subject.task.measured_on([original(part) for part in batches])
+    return replace(subject, task=task, rounding=error), error
 
 
 def _sha256(source: Path | bytes) -> str:

@@ -30,6 +30,7 @@ from sosp_core.structures.gating import gate_model
 from sosp_core.surgery.apply import slim
 from sosp_core.surgery.verify import outputs_of, require_close, require_loadable
 from tests.zoo.built import Built, prepare, random_mask
+from tests.zoo.exact import outputs_in_double
 from tests.zoo.networks import trained
 
 import_torchvision()
@@ -38,6 +39,8 @@ from torchvision import models  # noqa: E402 (its import may need the shim)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 TOLERANCE = 1e-4
+#: In float64 only the order of sums is left; random weights let it grow.
+EXACT = 1e-9
 #: Larger ones take minutes to export, and several times as much memory as their file.
 MOST_PARAMETERS = 150_000_000
 #: At least this share of the MACs can go.
@@ -84,15 +87,17 @@ def made(name: str) -> tuple[nn.Module, torch.Tensor]:
 def settled(module: nn.Module, x: torch.Tensor) -> nn.Module:
     """Give every batch normalisation the statistics of what reaches it.
 
-    With others the activations of fifty random layers leave the range where float32 says anything.
+    With others, or those of two inputs, the activations of a hundred random layers leave the range
+    where float32 says anything.
     """
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.momentum = 1.0
         norm.train()
-    with torch.no_grad():
-        for _ in range(1 if norms else 0):
-            module(torch.cat([x, x.flip(-1) * 0.9]))
+    if norms:
+        samples = max(4, min(32, 400_000 // x.numel()))
+        with torch.no_grad():
+            module(torch.randn((samples, *x.shape[1:]), generator=torch.Generator().manual_seed(2)))
     return module.eval()
 
 
@@ -140,14 +145,16 @@ class Exporter:
 EXPORTERS = [Exporter(dynamo=dynamo, free=free) for dynamo in (False, True) for free in (False, True)]
 
 
-def require_exact(built: Built, seed: int) -> None:
+def require_exact(built: Built, rounding: float, seed: int) -> None:
     alive = random_mask(built.structures, seed)
     cut = slim(built.model, built.structures, alive)
     require_loadable(cut, built.model)
     masked = gate_model(built.model, built.structures, built.shapes).mask(alive)
+    exact = outputs_in_double(masked, built.feeds)
+    assert all(np.isfinite(y).all() for y in exact.values())
+    require_close(outputs_in_double(cut, built.feeds), exact, EXACT, SurgeryDiverged)
     expected = outputs_of(masked, built.feeds)
-    assert all(np.isfinite(y).all() for y in expected.values())
-    require_close(outputs_of(cut, built.feeds), expected, TOLERANCE, SurgeryDiverged)
+    require_close(outputs_of(cut, built.feeds), expected, max(TOLERANCE, rounding), SurgeryDiverged)
 
 
 @pytest.mark.parametrize("exporter", EXPORTERS, ids=str)
@@ -158,7 +165,7 @@ def test_a_network_is_converted_and_slimmed_exactly(name: str, exporter: Exporte
     del module
     gc.collect()
     built = prepare(content, samples=2)
-    require_same_function(Network(built.model), built.model, built.feeds)
+    rounding = require_same_function(Network(built.model), built.model, built.feeds)
     cost = CostModel(built.structures, Metric.MACS)
     total = measure(built.structures, built.structures.all_alive())[Metric.MACS]
     removable = 1 - smallest(cost, built.structures.groups, Rules()) / total
@@ -167,4 +174,4 @@ def test_a_network_is_converted_and_slimmed_exactly(name: str, exporter: Exporte
     )
     sys.stdout.write(told + "".join(f"\n  {r}" for r in built.structures.refusals) + "\n")
     assert removable >= REMOVABLE
-    require_exact(built, seed=0)
+    require_exact(built, rounding, seed=0)

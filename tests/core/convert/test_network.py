@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from sosp_core.convert import check
 from sosp_core.convert.check import HALF_TOLERANCE, TOLERANCE, require_same_function, tolerance_of
 from sosp_core.convert.network import Network
-from sosp_core.errors import ConversionFailed
+from sosp_core.errors import ConversionDiverged, ConversionFailed
 from sosp_core.finetune.write_back import write_back
 from tests.zoo.built import prepare
 from tests.zoo.graphs import as_model
@@ -49,3 +52,36 @@ def test_a_network_that_stops_names_the_node() -> None:
         require_same_function(network, built.model, built.feeds)
     assert caught.value.node is not None
     assert caught.value.node.startswith("MatMul")
+
+
+def chaotic(depth: int = 60) -> bytes:
+    """Angles doubled again and again: what differs in the last digit differs in the first, in the end."""
+    body = " ".join(
+        f"s{i} = Mul(a{i}, two)  a{i + 1} = {'Sin' if i % 2 else 'Cos'}(s{i})" for i in range(depth)
+    )
+    head = "(float[N,8] x) => (float[N,8] y) <float[1] two = {4.0}>"
+    return as_model(f"{head} {{ a0 = Tanh(x) {body} y = Identity(a{depth}) }}", 17).SerializeToString()
+
+
+def altered(network: Network, value: str) -> Network:
+    """The network, one of its nodes computing a little more than it should."""
+    steps = [
+        replace(step, compute=lambda *a, was=step.compute: was(*a) * 1.01) if value in step.outputs else step
+        for step in network._steps
+    ]
+    network._steps = steps
+    return network
+
+
+def test_rounding_that_grows_is_told_from_a_wrong_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = prepare(chaotic())
+    with pytest.raises(ConversionDiverged, match="every node agrees by itself") as caught:
+        require_same_function(Network(built.model), built.model, built.feeds)
+    assert caught.value.node is None
+    monkeypatch.setattr(check, "MOST_ROUNDING", 10.0)
+    assert require_same_function(Network(built.model), built.model, built.feeds) > TOLERANCE
+    name = next(v.name for n in built.model.graph if n.op_type == "Sin" for v in n.outputs)
+    with pytest.raises(ConversionDiverged) as caught:
+        require_same_function(altered(Network(built.model), name), built.model, built.feeds)
+    assert caught.value.tensor == name
+    assert caught.value.node is not None
