@@ -23,7 +23,7 @@ check: install ## format, lint, types
 	$(BIN)/mypy
 
 test: check ## check, then every test that needs no extra hardware
-	$(BIN)/python -m pytest -m "not slow and not benchmark and not soak"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not benchmark and not soak"
 
 browser: ## install Debian's Chromium, which the tests of the web page use where they find it (as root)
 	apt-get update -q && apt-get install -y -q --no-install-recommends chromium

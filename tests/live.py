@@ -87,7 +87,7 @@ def npz_bytes() -> bytes:
     return zip_bytes({"x.npy": npy_bytes()})
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
     """The first true value of ``condition``."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
