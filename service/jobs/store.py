@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from service.errors import IdempotencyMismatch, JobNotFailed, JobNotFinished, NotFound
@@ -83,6 +83,12 @@ class Jobs:
         with self._db.read() as session:
             return self._get(session, job_id)
 
+    def look(self, job_id: str) -> tuple[Job, Sequence[JobAttempt]]:
+        """The job of that id and every attempt at it, as they were at one moment."""
+        with self._db.read() as session:
+            job = self._get(session, job_id)
+            return job, session.scalars(_attempts(job_id)).all()
+
     def seq(self, job_id: str) -> int:
         """The job's current ``seq``: the cheapest way to see whether anything changed."""
         with self._db.read() as session:
@@ -102,9 +108,8 @@ class Jobs:
 
     def attempts(self, job_id: str) -> Sequence[JobAttempt]:
         """Every attempt at a job, the first one first."""
-        query = select(JobAttempt).where(JobAttempt.job_id == job_id).order_by(JobAttempt.fence)
         with self._db.read() as session:
-            return session.scalars(query).all()
+            return session.scalars(_attempts(job_id)).all()
 
     def events(self, job_id: str, after: int, limit: int = 500) -> Sequence[JobEvent]:
         """What happened to a job after event number ``after``."""
@@ -167,6 +172,10 @@ class Jobs:
         query = select(table.id).where(table.id == id, self._caller.sees(table))
         if session.scalar(query) is None:
             raise NotFound(kind=kind, id=id)
+
+
+def _attempts(job_id: str) -> Select[JobAttempt]:
+    return select(JobAttempt).where(JobAttempt.job_id == job_id).order_by(JobAttempt.fence)
 
 
 def _reload(session: Session, job_id: str) -> Job:
