@@ -18,6 +18,7 @@ from service.jobs.census import Census
 from service.jobs.failure import place, tell
 from service.jobs.leases import Claim, Leases, Report
 from service.settings import Settings
+from service.tracing import Steps, Traces
 from sosp_core.checkpoints import CheckpointFolder
 from sosp_core.errors import SospError
 from worker.confine import Limits
@@ -74,6 +75,7 @@ class Supervisor:
     artifacts: Artifacts
     worker: str
     stopping: Callable[[], bool]
+    traces: Traces = field(default_factory=Traces)
 
     def run(self, job_id: str) -> None:
         """Run a job that is queued; do nothing if it is not, as when a message comes twice."""
@@ -85,9 +87,12 @@ class Supervisor:
             log.info("%s is not queued; nothing to do", job_id)
             return
         log.info("%s: attempt %d begins", job_id, claim.attempt)
-        with Pulse(self.leases, claim, self.settings) as pulse:
-            attempt = Attempt(self, claim, pulse)
+        told = (claim.job_id, claim.attempt, self.worker, claim.traceparent)
+        with Pulse(self.leases, claim, self.settings) as pulse, self.traces.attempt(*told) as steps:
+            attempt = Attempt(self, claim, pulse, steps)
             ending = attempt.run()
+            code = ending.error["code"] if isinstance(ending, Failed) else None
+            steps.conclude(type(ending).__name__.lower(), code)
             self._settle(claim, ending, attempt.stage, pulse)
         self._count(attempt)
         log.info("%s: attempt %d ended: %s", job_id, claim.attempt, type(ending).__name__.lower())
@@ -140,6 +145,7 @@ class Attempt:
     owner: Supervisor
     claim: Claim
     pulse: Pulse
+    steps: Steps
     stage: str | None = None
     _result: dict[str, Any] | None = None
     _latest: Report | None = None
@@ -208,7 +214,9 @@ class Attempt:
         match message:
             case {"progress": dict(told)}:
                 self._latest = Report(**told)
-                self._began.setdefault(self._latest.stage, time.monotonic())
+                if self._latest.stage not in self._began:
+                    self._began[self._latest.stage] = time.monotonic()
+                    self.steps.begin(self._latest.stage)
             case {"done": _} | {"error": _}:
                 self._result = message
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
+from service import tracing
 from service.errors import IdempotencyMismatch, JobNotFailed, JobNotFinished, NotFound
 from service.jobs import ids
 from service.jobs.database import Database
@@ -162,7 +163,8 @@ class Jobs:
         now = session.scalar(select(clock()))
         # Whoever submits also announces; were it to die in between, the reaper would, a little later.
         times = {"created_at": now, "updated_at": now, "published_at": now}
-        job = Job(id=ids.new(ids.JOB), owner=self._caller.owner, **times, **asdict(order))
+        mine = {"owner": self._caller.owner, "traceparent": tracing.parent()}
+        job = Job(id=ids.new(ids.JOB), **mine, **times, **asdict(order))
         session.add(job)
         session.flush()
         announce(session, job, "state")

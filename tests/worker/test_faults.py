@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,12 +226,26 @@ def endure(site: Site, *, strikes: Sequence[str], pause_s: float) -> list[Accept
                     print(f"{number} faults, {len(accepted)} jobs", flush=True)  # noqa: T201
                 if asking.done():
                     break
+        except AssertionError:
+            tell(site, accepted, asking)
+            raise
         finally:
             over.set()
         asking.result()
     finish(accepted)
     assert len(site.struck) == len(strikes)
     return accepted
+
+
+def tell(site: Site, accepted: Sequence[Accepted], asking: Future[None]) -> None:
+    """What somebody who looks for the reason wants to know."""
+    for one in accepted:
+        if not one.job.refresh().finished:
+            print(one.job.view.model_dump_json(exclude={"recipe"}))  # noqa: T201
+    print(f"{site.struck}\nasking ended: {asking.done()}; workers: {site.bench.stack.present()}")  # noqa: T201
+    print(site.bench.stack.get("/readyz").text)  # noqa: T201
+    assert site.bench.stack.log is not None
+    print("\n".join(site.bench.stack.log.read_text(errors="replace").splitlines()[-200:]))  # noqa: T201
 
 
 def examine(site: Site, accepted: list[Accepted]) -> None:
