@@ -125,6 +125,8 @@ async def _call_back(parts: Parts) -> None:
             await run_in_threadpool(parts.callbacks.deliver)
         except SQLAlchemyError as error:
             log.warning("callbacks: %s; the next round tries again", error)
+        except Exception:  # as below
+            log.exception("callbacks: a round ended; the next one tries again")
         await asyncio.sleep(parts.settings.reap_interval_s)
 
 
@@ -141,4 +143,7 @@ async def _keep_house(parts: Parts) -> None:
                 log.info("removed what nothing refers to: %s", swept)
         except (SQLAlchemyError, OSError, CannotStart, *BROKER_ERRORS) as error:
             log.warning("housekeeping: %s; the next round tries again", error)
+        # Whatever it is: a task that ends is not noticed, and lost jobs would stay lost from then on.
+        except Exception:
+            log.exception("housekeeping: a round ended; the next one tries again")
         await asyncio.sleep(parts.settings.reap_interval_s)

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.errors import TimeLimitExceeded
+from service.errors import TimeLimitExceeded, Unavailable
 from service.jobs.artifacts import Artifact, Artifacts
 from service.jobs.blobs import Blobs
 from service.jobs.census import Census
@@ -30,6 +30,8 @@ REPORT_EVERY_S = 1.0
 # A child that has told its result may still hang while libraries unload.
 EXIT_GRACE_S = 10.0
 SETTLE_RETRY_S = 1.0
+# However many attempts are allowed, the next one begins within the hour.
+LONGEST_PAUSE_S, MOST_DOUBLINGS = 3600.0, 30
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +137,8 @@ class Supervisor:
                 log.warning("%s: the lease was lost", claim.job_id)
 
     def _pause_s(self, claim: Claim) -> float:
-        return float(self.settings.retry_pause_s * 2 ** (claim.attempt - 1))
+        doubled = self.settings.retry_pause_s * 2.0 ** min(claim.attempt - 1, MOST_DOUBLINGS)
+        return float(min(doubled, LONGEST_PAUSE_S))
 
 
 @dataclass
@@ -166,6 +169,9 @@ class Attempt:
                 return self._watch(child)
         except SospError as error:
             return Failed(tell(error))
+        except OSError as error:  # the directory is gone, read-only, or the machine is short of something
+            log.exception("%s: an attempt cannot go on", self.claim.job_id)
+            return Failed(tell(Unavailable(part=f"worker's machine ({error.strerror})")))
 
     def _watch(self, child: Child) -> Ending:
         deadline = time.monotonic() + self.owner.settings.job_time_limit_s
