@@ -11,7 +11,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY sosp_core ./sosp_core
 COPY service ./service
 COPY worker ./worker
-RUN pip install -c constraints.txt . \
+RUN pip install -c constraints.txt '.[otel]' \
     && pip uninstall --yes setuptools pip
 
 

@@ -21,7 +21,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY sosp_core ./sosp_core
 COPY service ./service
 COPY worker ./worker
-RUN pip install -c constraints.txt '.[worker]' \
+RUN pip install -c constraints.txt '.[worker,otel]' \
     && pip uninstall --yes pip
 
 

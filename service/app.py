@@ -34,6 +34,7 @@ from service.routes import (
     schemas,
 )
 from service.settings import Settings
+from service.tracing import Traces
 from service.web import routes as web
 
 LARGEST_JSON = 2**20
@@ -46,9 +47,19 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application for ``settings``, by default those of the environment."""
-    parts = assemble(settings or Settings())
+def create_app(settings: Settings | None = None, traces: Traces | None = None) -> FastAPI:
+    """The application for ``settings``, by default those of the environment.
+
+    Args:
+        settings: What the installation is told.
+        traces: Where spans go instead of to the collector of the settings.
+
+    Raises:
+        CannotStart: The settings ask for what is not installed, or does not fit together.
+    """
+    settings = settings or Settings()
+    spans = traces or Traces.of(settings, "sosp-api")
+    parts = assemble(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -62,6 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             with suppress(asyncio.CancelledError):
                 await chore
         parts.close()
+        await run_in_threadpool(spans.close)
 
     app = FastAPI(
         title="SOSP",
@@ -70,6 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,  # FastAPI's own pages fetch their scripts from elsewhere; see routes.docs
         redoc_url=None,
         lifespan=lifespan,
+        telemetry=spans.of_requests(),
         responses={"default": {"model": Problem, "description": "A problem, by RFC 9457."}},
     )
     app.state.parts = parts
@@ -112,6 +125,8 @@ async def _call_back(parts: Parts) -> None:
             await run_in_threadpool(parts.callbacks.deliver)
         except SQLAlchemyError as error:
             log.warning("callbacks: %s; the next round tries again", error)
+        except Exception:  # as below
+            log.exception("callbacks: a round ended; the next one tries again")
         await asyncio.sleep(parts.settings.reap_interval_s)
 
 
@@ -128,4 +143,7 @@ async def _keep_house(parts: Parts) -> None:
                 log.info("removed what nothing refers to: %s", swept)
         except (SQLAlchemyError, OSError, CannotStart, *BROKER_ERRORS) as error:
             log.warning("housekeeping: %s; the next round tries again", error)
+        # Whatever it is: a task that ends is not noticed, and lost jobs would stay lost from then on.
+        except Exception:
+            log.exception("housekeeping: a round ended; the next one tries again")
         await asyncio.sleep(parts.settings.reap_interval_s)

@@ -127,15 +127,16 @@ def policy_of(settings: Settings) -> Policy:
         raise CannotStart(reason=f"webhook_origins, webhook_networks, webhook_secret: {error}") from error
 
 
-def own_parts(request: Request) -> Parts:
+# None of these waits for anything, and what is not async is sent to a thread and back.
+async def own_parts(request: Request) -> Parts:
     """The parts of the application that serves this request, for what shows nobody's things."""
     found: Parts = request.app.state.parts
     return found
 
 
-def parts(request: Request) -> Parts:
+async def parts(request: Request) -> Parts:
     """The same as far as the caller may see them; what belongs to others is not there."""
-    found, caller = own_parts(request), request.scope.get("caller")
+    found, caller = await own_parts(request), request.scope.get("caller")
     if not isinstance(caller, Caller):  # ``service.guard`` did not look at this request
         raise Unauthenticated(reason="this takes an API key")
     return replace(
@@ -147,7 +148,7 @@ def parts(request: Request) -> Parts:
     )
 
 
-def idempotency_key(key: Annotated[str | None, Header(alias="Idempotency-Key")] = None) -> str | None:
+async def idempotency_key(key: Annotated[str | None, Header(alias="Idempotency-Key")] = None) -> str | None:
     """The client's own name for this request, if it gave one."""
     if key is not None and not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
         raise ArgumentInvalid(
@@ -156,7 +157,7 @@ def idempotency_key(key: Annotated[str | None, Header(alias="Idempotency-Key")] 
     return key
 
 
-def known_seq(if_none_match: Annotated[str | None, Header()] = None) -> int | None:
+async def known_seq(if_none_match: Annotated[str | None, Header()] = None) -> int | None:
     """The ``seq`` of the job as the client has it, from If-None-Match."""
     tag = (if_none_match or "").removeprefix("W/").strip('"')
     return int(tag) if tag.isascii() and tag.isdecimal() and len(tag) < 16 else None

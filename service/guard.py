@@ -71,7 +71,7 @@ class Guard:
         path = scope["path"]
         guarded = is_page(path) or any(path == place or path.startswith(f"{place}/") for place in GUARDED)
         if not self._require_keys and guarded:  # a key that was made once is never forgotten
-            self._require_keys = await run_in_threadpool(self._keys.any)
+            self._require_keys = await self._any_key(headers)
         if not self._require_keys:
             require_this_machine(scope, headers)
             return self._paced(OURSELVES) if guarded else None
@@ -81,6 +81,13 @@ class Guard:
         if path in ADMINS and not caller.everything:
             raise Forbidden(role=Role.ADMIN)
         return caller
+
+    async def _any_key(self, headers: Headers) -> bool:
+        """Whether a key was ever made; whoever shows a key, or a cookie, never gets an old answer."""
+        known = self._keys.remembered()
+        if known is None or "authorization" in headers or "cookie" in headers:
+            return await run_in_threadpool(self._keys.any)
+        return known
 
     async def _holder(self, scope: Scope, headers: Headers) -> Caller:
         cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")

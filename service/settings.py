@@ -5,6 +5,7 @@ Read once, in ``service.app.create_app``, ``worker.app.create_worker`` and the c
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Literal, Self
@@ -44,6 +45,11 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="Port the API listens on.")
     log_level: LogLevel = Field(default="info", description="How much is logged.")
     log_format: LogFormat = Field(default="text", description="text for people, json for programs.")
+
+    otlp_endpoint: str = Field(
+        default="",
+        description="OpenTelemetry collector, such as http://collector:4318, or OTEL_EXPORTER_OTLP_ENDPOINT.",
+    )
 
     require_keys: bool = Field(
         default=False, description="Every request takes an API key; without this, once one was made."
@@ -148,6 +154,13 @@ class Settings(BaseSettings):
         self.broker_url = self.broker_url or f"sqla+sqlite:///{root / 'broker.db'}"
         self.database_url = _with_password(self.database_url, self.database_password_file)
         self.broker_url = _with_password(self.broker_url, self.broker_password_file)
+        return self
+
+    @model_validator(mode="after")
+    def _take_standard_endpoint(self) -> Self:
+        self.otlp_endpoint = self.otlp_endpoint or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+        if self.otlp_endpoint and urlsplit(self.otlp_endpoint).scheme not in {"http", "https"}:
+            raise ValueError("otlp_endpoint must begin with http:// or https://")
         return self
 
     @field_validator("queues")

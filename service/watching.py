@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from service.errors import NotFound
 from service.jobs.states import TERMINAL
 from service.jobs.store import Jobs
-from service.jobs.tables import Job
+from service.jobs.tables import Job, JobAttempt
 from service.schemas import EventView
 
 LONGEST_WAIT_S = 60.0
@@ -68,15 +68,17 @@ class Watch:
                     future.set_exception(error)
 
 
-async def changed(watch: Watch, jobs: Jobs, job_id: str, known: int | None, wait_s: float) -> Job:
-    """The job, once it differs from ``known`` (or from now), has ended, or ``wait_s`` have passed."""
-    job = await run_in_threadpool(jobs.get, job_id)
+async def changed(
+    watch: Watch, jobs: Jobs, job_id: str, known: int | None, wait_s: float
+) -> tuple[Job, Sequence[JobAttempt]]:
+    """The job and its attempts, once it differs from ``known`` (or from now), has ended, or time is over."""
+    job, attempts = await run_in_threadpool(jobs.look, job_id)
     seen = job.seq if known is None else known
     deadline = time.monotonic() + min(wait_s, LONGEST_WAIT_S)
     while job.seq == seen and job.state not in TERMINAL and (left := deadline - time.monotonic()) > 0:
         await watch.change(job_id, seen, left)
-        job = await run_in_threadpool(jobs.get, job_id)
-    return job
+        job, attempts = await run_in_threadpool(jobs.look, job_id)
+    return job, attempts
 
 
 async def events(watch: Watch, jobs: Jobs, job_id: str, after: int) -> AsyncIterator[EventView]:

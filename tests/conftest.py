@@ -69,33 +69,57 @@ def postgres() -> Iterator[Callable[[], str]]:
         yield create
 
 
+#: Every database with every broker. The REST contract holds for each; ``make soak`` tests those
+#: that take long to start, and ``tests.worker`` sends a job and its contract through all of them.
+KINDS = ("sqlite+sqla", "sqlite+redis", "postgres+sqla", "postgres+redis")
+EMBEDDED_FIRST = [KINDS[0], *(pytest.param(kind, marks=pytest.mark.soak) for kind in KINDS[1:])]
+
+
+def urls_of(kind: str, request: pytest.FixtureRequest, number: int) -> dict[str, str]:
+    """Settings that make a stack one of ``KINDS``; ``number`` names a part of Redis nobody else uses."""
+    database, _, broker = kind.partition("+")
+    redis = "" if broker == "sqla" else request.getfixturevalue("valkey").removesuffix("0") + str(number)
+    return {
+        "broker_url": redis,
+        "database_url": "" if database == "sqlite" else request.getfixturevalue("postgres")(),
+    }
+
+
 @pytest.fixture(scope="session")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """An API without a worker, with small limits."""
-    directory = tmp_path_factory.mktemp("api")
-    with running_stack(directory, max_upload_bytes=100_000, max_unpacked_bytes=1_000_000) as stack:
-        yield stack
+def apis(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Stack]]:
+    """An API of one of ``KINDS``, without a worker and with small limits, started when first asked for."""
+    limits: dict[str, Any] = {"max_upload_bytes": 100_000, "max_unpacked_bytes": 1_000_000}
+    with ExitStack() as cleanup:
+
+        @cache
+        def start(kind: str) -> Stack:
+            urls = urls_of(kind, request, 10 + KINDS.index(kind))
+            return cleanup.enter_context(running_stack(tmp_path_factory.mktemp("api"), **limits, **urls))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def api(apis: Callable[[str], Stack]) -> Stack:
+    """The API that starts soonest."""
+    return apis("sqlite+sqla")
 
 
 @pytest.fixture(scope="session")
 def benches(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], Bench]]:
-    """A stack with one worker and a scripted pipeline, started when first asked for.
-
-    Its kind is ``sqlite`` or ``postgres``, then ``+sqla`` or ``+redis``.
-    """
+    """A stack of one of ``KINDS`` with one worker and a scripted pipeline, started when first asked for."""
     with ExitStack() as cleanup:
 
         @cache
         def start(kind: str) -> Bench:
-            database, _, broker = kind.partition("+")
-            broker_url = "" if broker == "sqla" else request.getfixturevalue("valkey")
-            database_url = "" if database == "sqlite" else request.getfixturevalue("postgres")()
-            if kind == "postgres+redis":
-                broker_url = broker_url.removesuffix("0") + "5"
-            directory = tmp_path_factory.mktemp(kind)
-            urls = {"broker_url": broker_url, "database_url": database_url}
+            directory, urls = (
+                tmp_path_factory.mktemp(kind),
+                urls_of(kind, request, 5 * KINDS.index(kind) % 10),
+            )
             running = running_stack(directory / "data", workers=1, **urls)
             stack = cleanup.enter_context(running)
             return Bench(stack, cleanup.enter_context(Client(stack.url)), directory)

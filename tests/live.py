@@ -195,6 +195,7 @@ def running_stack(
     """A stack that runs for the length of the block; ``scripted`` puts the stand-in for the pipeline."""
     configured = Settings(data_dir=data_dir, **(FAST | settings))
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as ``service.embedded`` does
     http = httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=30)
     stack = Stack(configured, listener, scripted, http, log)
     with ExitStack() as cleanup:

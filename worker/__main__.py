@@ -9,6 +9,7 @@ import warnings
 
 from celery.platforms import SecurityWarning
 
+from service.errors import CannotStart
 from service.jobs import queues
 from service.lifeline import die_with
 from service.settings import Settings
@@ -38,7 +39,11 @@ def main() -> None:
         "--without-mingle",
         *(["--task-events"] if settings.task_events else ["--without-heartbeat"]),
     ]
-    create_worker(settings).worker_main(["--quiet", "worker", *options])
+    try:
+        app = create_worker(settings)
+    except CannotStart as error:
+        sys.exit(f"error: {error} [{error.code}]")
+    app.worker_main(["--quiet", "worker", *options])
 
 
 if __name__ == "__main__":

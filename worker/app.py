@@ -13,6 +13,7 @@ from service import logs
 from service.jobs.database import Database
 from service.jobs.messages import celery_config
 from service.settings import Settings
+from service.tracing import Traces
 from worker import tasks
 from worker.inspector import Inspector
 from worker.presence import Beacon
@@ -26,6 +27,7 @@ def create_worker(settings: Settings) -> Celery:
     own ways of redelivery are off, so that one counter bounds the attempts.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
+    Traces.of(settings, "sosp-worker").close()  # fails here, rather than at each job, if it cannot work
     db = Database(settings.database_url, pooled=False)
     db.migrate()
     db.close()

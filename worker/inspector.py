@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from service.errors import StorageFull, TimeLimitExceeded, UploadDamaged
+from service.errors import TimeLimitExceeded, UploadDamaged
 from service.jobs.blobs import Blobs
 from service.jobs.failure import tell
 from service.jobs.inspections import Inspections, Request
@@ -53,8 +53,10 @@ class Inspector:
             try:
                 if (request := self._requests.take()) is not None:
                     self._answer(request)
-            except (OSError, StorageFull) as error:
+            except (OSError, SospError) as error:
                 log.warning("cannot inspect a model: %s", error)
+            except Exception:  # a thread that ends is not noticed: nobody would inspect from then on
+                log.exception("cannot inspect a model")
 
     def _answer(self, request: Request) -> None:
         began = time.monotonic()

@@ -59,13 +59,29 @@ class Child:
         *,
         log_bytes: int,
     ) -> None:
-        self._pipe, theirs = os.pipe()
         self._log, self._log_bytes, self._limits = work / LOG, log_bytes, limits
         self._kills = memory.kills()
         self._lines = Lines()
+        self._pipe, theirs = os.pipe()
+        try:
+            self._process = self._start(work, inputs, recipe, kept, theirs)
+        except OSError:
+            os.close(self._pipe)
+            raise
+        finally:
+            os.close(theirs)
+
+    def _start(
+        self,
+        work: Path,
+        inputs: dict[str, Path],
+        recipe: dict[str, Any] | None,
+        kept: CheckpointFolder,
+        pipe: int,
+    ) -> subprocess.Popen[bytes]:
         order = Order(
             parent=os.getpid(),
-            pipe=theirs,
+            pipe=pipe,
             model=str(inputs["model"]),
             data=str(inputs.get("data", "")),
             evaluation=str(inputs["evaluation"]) if "evaluation" in inputs else None,
@@ -73,12 +89,12 @@ class Child:
             out=str(work / "out"),
             checkpoints=str(kept.folder),
             checkpoint_every_s=kept.every_s,
-            limits=asdict(limits),
+            limits=asdict(self._limits),
         )
         order.save(work / "order.json")
         # To append: the child goes on at the end of a log that was cut.
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 # -P: the working directory, where files of the job lie, is no place for modules.
                 [sys.executable, "-P", "-m", "worker.child", str(work / "order.json")],
                 cwd=work,
@@ -86,10 +102,9 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=(theirs,),
+                pass_fds=(pipe,),
                 start_new_session=True,
             )
-        os.close(theirs)
 
     def __enter__(self) -> Self:
         return self

@@ -11,13 +11,14 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.errors import TimeLimitExceeded
+from service.errors import TimeLimitExceeded, Unavailable
 from service.jobs.artifacts import Artifact, Artifacts
 from service.jobs.blobs import Blobs
 from service.jobs.census import Census
 from service.jobs.failure import place, tell
 from service.jobs.leases import Claim, Leases, Report
 from service.settings import Settings
+from service.tracing import Steps, Traces
 from sosp_core.checkpoints import CheckpointFolder
 from sosp_core.errors import SospError
 from worker.confine import Limits
@@ -29,6 +30,8 @@ REPORT_EVERY_S = 1.0
 # A child that has told its result may still hang while libraries unload.
 EXIT_GRACE_S = 10.0
 SETTLE_RETRY_S = 1.0
+# However many attempts are allowed, the next one begins within the hour.
+LONGEST_PAUSE_S, MOST_DOUBLINGS = 3600.0, 30
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +77,7 @@ class Supervisor:
     artifacts: Artifacts
     worker: str
     stopping: Callable[[], bool]
+    traces: Traces = field(default_factory=Traces)
 
     def run(self, job_id: str) -> None:
         """Run a job that is queued; do nothing if it is not, as when a message comes twice."""
@@ -85,9 +89,12 @@ class Supervisor:
             log.info("%s is not queued; nothing to do", job_id)
             return
         log.info("%s: attempt %d begins", job_id, claim.attempt)
-        with Pulse(self.leases, claim, self.settings) as pulse:
-            attempt = Attempt(self, claim, pulse)
+        told = (claim.job_id, claim.attempt, self.worker, claim.traceparent)
+        with Pulse(self.leases, claim, self.settings) as pulse, self.traces.attempt(*told) as steps:
+            attempt = Attempt(self, claim, pulse, steps)
             ending = attempt.run()
+            code = ending.error["code"] if isinstance(ending, Failed) else None
+            steps.conclude(type(ending).__name__.lower(), code)
             self._settle(claim, ending, attempt.stage, pulse)
         self._count(attempt)
         log.info("%s: attempt %d ended: %s", job_id, claim.attempt, type(ending).__name__.lower())
@@ -130,7 +137,8 @@ class Supervisor:
                 log.warning("%s: the lease was lost", claim.job_id)
 
     def _pause_s(self, claim: Claim) -> float:
-        return float(self.settings.retry_pause_s * 2 ** (claim.attempt - 1))
+        doubled = self.settings.retry_pause_s * 2.0 ** min(claim.attempt - 1, MOST_DOUBLINGS)
+        return float(min(doubled, LONGEST_PAUSE_S))
 
 
 @dataclass
@@ -140,6 +148,7 @@ class Attempt:
     owner: Supervisor
     claim: Claim
     pulse: Pulse
+    steps: Steps
     stage: str | None = None
     _result: dict[str, Any] | None = None
     _latest: Report | None = None
@@ -160,6 +169,9 @@ class Attempt:
                 return self._watch(child)
         except SospError as error:
             return Failed(tell(error))
+        except OSError as error:  # the directory is gone, read-only, or the machine is short of something
+            log.exception("%s: an attempt cannot go on", self.claim.job_id)
+            return Failed(tell(Unavailable(part=f"worker's machine ({error.strerror})")))
 
     def _watch(self, child: Child) -> Ending:
         deadline = time.monotonic() + self.owner.settings.job_time_limit_s
@@ -208,7 +220,9 @@ class Attempt:
         match message:
             case {"progress": dict(told)}:
                 self._latest = Report(**told)
-                self._began.setdefault(self._latest.stage, time.monotonic())
+                if self._latest.stage not in self._began:
+                    self._began[self._latest.stage] = time.monotonic()
+                    self.steps.begin(self._latest.stage)
             case {"done": _} | {"error": _}:
                 self._result = message
 

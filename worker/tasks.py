@@ -15,6 +15,7 @@ from service.jobs.leases import Leases
 from service.jobs.messages import RUN_JOB
 from service.jobs.quotas import Quotas
 from service.settings import Settings
+from service.tracing import Traces
 from worker.supervisor import Supervisor
 
 
@@ -25,16 +26,19 @@ def register(app: Celery, settings: Settings, *, worker: str, stopping: Callable
         if not ids.is_id(job_id, ids.JOB):
             return
         # Opened here, in the pool's process: handles must not be carried across its fork.
-        db = Database(settings.database_url)
+        db, traces = Database(settings.database_url), Traces.of(settings, "sosp-worker")
         try:
-            supervisor(settings, db, worker=worker, stopping=stopping).run(job_id)
+            supervisor(settings, db, worker=worker, stopping=stopping, traces=traces).run(job_id)
         finally:
             db.close()
+            traces.close()
 
     app.task(name=RUN_JOB)(run_job)
 
 
-def supervisor(settings: Settings, db: Database, *, worker: str, stopping: Callable[[], bool]) -> Supervisor:
+def supervisor(
+    settings: Settings, db: Database, *, worker: str, stopping: Callable[[], bool], traces: Traces
+) -> Supervisor:
     """The supervisor these settings describe."""
     return Supervisor(
         settings=settings,
@@ -44,4 +48,5 @@ def supervisor(settings: Settings, db: Database, *, worker: str, stopping: Calla
         artifacts=Artifacts(settings.data_dir),
         worker=worker,
         stopping=stopping,
+        traces=traces,
     )

@@ -15,9 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from service.errors import StorageFull, UploadTooLarge
+from service.errors import StorageFull, Unavailable, UploadTooLarge
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+# The directory is not there, read-only or damaged; or on a server that does not answer.
+NO_ACCESS = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
+)
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,13 @@ class Blobs:
                 yield directory.name + path.name, path
 
     def free(self) -> int:
-        """Bytes that are free above the floor; may be negative."""
-        return shutil.disk_usage(self._root).free - self._floor
+        """Bytes that are free above the floor; may be negative.
+
+        Raises:
+            Unavailable: The directory cannot be reached.
+        """
+        with full_disk("the upload"):
+            return shutil.disk_usage(self._root).free - self._floor
 
     def writable(self) -> bool:
         """Whether a file can be made now."""
@@ -134,7 +143,7 @@ class Blobs:
             with self.writer(limit=1) as writer:
                 writer.write(b".")
                 writer.finish()
-        except (OSError, StorageFull):
+        except (OSError, StorageFull, Unavailable):
             return False
         return True
 
@@ -153,12 +162,14 @@ class Blobs:
 
 @contextmanager
 def full_disk(what: str) -> Iterator[None]:
-    """Turn "no space left" and "quota exceeded" into ``StorageFull``."""
+    """Turn "no space left" into ``StorageFull``; what keeps files from being written into ``Unavailable``."""
     try:
         yield
     except OSError as error:
         if error.errno in NO_SPACE:
             raise StorageFull(what=what) from error
+        if error.errno in NO_ACCESS:
+            raise Unavailable(part="data directory") from error
         raise
 
 

@@ -9,8 +9,8 @@ import hashlib
 import hmac
 import re
 import secrets
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import select
 
@@ -23,13 +23,16 @@ from service.jobs.text import clean
 FORM = re.compile(r"sosp_([0-9a-f]{12})_([A-Za-z0-9_-]{43})", re.ASCII)
 # Compared with when there is no such key, so that this takes as long as a wrong secret.
 NO_DIGEST = "0" * 64
+# How long it goes unnoticed that another process made the very first key.
+FRESH_S = 1.0
 
 
-@dataclass(frozen=True)
 class Keys:
-    """Every key of an installation."""
+    """Every key of an installation; one object serves any number of threads."""
 
-    db: Database
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self._made, self._looked_at = False, float("-inf")
 
     def create(self, name: str, role: Role) -> tuple[ApiKey, str]:
         """A new key: its row, and its text, which cannot be had again."""
@@ -40,6 +43,7 @@ class Keys:
                 id=id, name=clean(name, 255), role=role, secret_sha256=_digest(secret), created_at=now
             )
             session.add(row)
+        self._made = True
         return row, f"sosp_{id}_{secret}"
 
     def every(self) -> Sequence[ApiKey]:
@@ -49,8 +53,20 @@ class Keys:
 
     def any(self) -> bool:
         """Whether a key was ever made; revoking the last one must not open the door."""
-        with self.db.read() as session:
-            return session.scalar(select(ApiKey.id).limit(1)) is not None
+        if not self._made:
+            began = time.monotonic()
+            with self.db.read() as session:
+                self._made = session.scalar(select(ApiKey.id).limit(1)) is not None
+            self._looked_at = began
+        return self._made
+
+    def remembered(self) -> bool | None:
+        """What ``any`` would say, without asking the database; None if that was long ago.
+
+        A key made through this object counts at once, one made by another process within ``FRESH_S``.
+        """
+        fresh = self._made or time.monotonic() - self._looked_at < FRESH_S
+        return self._made if fresh else None
 
     def revoke(self, id: str) -> ApiKey:
         """Make a key invalid for good; what it owns stays."""

@@ -29,6 +29,7 @@ class Claim:
 
     Attributes:
         ancestors: The jobs it is a retry of, the nearest first.
+        traceparent: The span of the request that made the job.
     """
 
     job_id: str
@@ -39,6 +40,7 @@ class Claim:
     dataset: Dataset
     evaluation: Dataset | None
     ancestors: tuple[str, ...] = ()
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +201,7 @@ def _claim(session: Session, job: Job) -> Claim:
         dataset=session.get_one(Dataset, job.dataset_id),
         evaluation=None if job.evaluation_id is None else session.get_one(Dataset, job.evaluation_id),
         ancestors=tuple(_ancestors(session, job)),
+        traceparent=job.traceparent,
     )
 
 

@@ -76,11 +76,14 @@ class Doorbell:
 
     def answers(self) -> bool:
         """Whether the broker can be reached now."""
-        try:
-            with self._celery.connection_for_write() as connection:
+        with self._celery.connection_for_write() as connection:
+            # Redis itself may answer that it is still loading, or forbids this: errors of its library.
+            theirs = (*connection.connection_errors, *connection.channel_errors)
+            try:
                 connection.default_channel.queue_declare(queue=address(ANY))
-        except BROKER_ERRORS:
-            return False
+            except (*BROKER_ERRORS, *theirs) as error:
+                log.warning("the broker does not answer: %s", error)
+                return False
         return True
 
     def prune(self, older_than: datetime.timedelta = datetime.timedelta(days=1)) -> None:

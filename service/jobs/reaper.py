@@ -64,13 +64,15 @@ class Reaper:
             if job is None:
                 return
             lost = failure(WorkerLost(attempt=job.attempt), stage=job.stage, attempt=job.attempt)
-            end_attempt(session, job, "lost", lost)
             if job.cancel_requested:
-                move(session, job_id, JobState.CANCELLED, *expired)
+                moved = move(session, job_id, JobState.CANCELLED, *expired)
             elif job.attempt >= self.max_attempts:
-                move(session, job_id, JobState.FAILED, *expired, error=lost)
+                moved = move(session, job_id, JobState.FAILED, *expired, error=lost)
             else:
-                move(session, job_id, JobState.QUEUED, *expired, published_at=None)
+                moved = move(session, job_id, JobState.QUEUED, *expired, published_at=None)
+            # The job first, as workers do: one that ends it at this moment keeps its own outcome.
+            if moved is not None:
+                end_attempt(session, moved, "lost", lost)
 
     def _expired(self) -> list[str]:
         query = select(Job.id).where(Job.state == JobState.RUNNING, Job.lease_until < clock())

@@ -10,7 +10,7 @@ from service.errors import CannotStart
 from service.jobs.tables import Base
 
 # The newest file in ``migrations/versions``.
-NEWEST = "0003"
+NEWEST = "0004"
 # Before migrations there were these tables.
 FIRST = "0001"
 LOCK = 0x736F7370

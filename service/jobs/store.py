@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
+from service import tracing
 from service.errors import IdempotencyMismatch, JobNotFailed, JobNotFinished, NotFound
 from service.jobs import ids
 from service.jobs.database import Database
@@ -83,6 +84,12 @@ class Jobs:
         with self._db.read() as session:
             return self._get(session, job_id)
 
+    def look(self, job_id: str) -> tuple[Job, Sequence[JobAttempt]]:
+        """The job of that id and every attempt at it, as they were at one moment."""
+        with self._db.read() as session:
+            job = self._get(session, job_id)
+            return job, session.scalars(_attempts(job_id)).all()
+
     def seq(self, job_id: str) -> int:
         """The job's current ``seq``: the cheapest way to see whether anything changed."""
         with self._db.read() as session:
@@ -102,9 +109,8 @@ class Jobs:
 
     def attempts(self, job_id: str) -> Sequence[JobAttempt]:
         """Every attempt at a job, the first one first."""
-        query = select(JobAttempt).where(JobAttempt.job_id == job_id).order_by(JobAttempt.fence)
         with self._db.read() as session:
-            return session.scalars(query).all()
+            return session.scalars(_attempts(job_id)).all()
 
     def events(self, job_id: str, after: int, limit: int = 500) -> Sequence[JobEvent]:
         """What happened to a job after event number ``after``."""
@@ -157,7 +163,8 @@ class Jobs:
         now = session.scalar(select(clock()))
         # Whoever submits also announces; were it to die in between, the reaper would, a little later.
         times = {"created_at": now, "updated_at": now, "published_at": now}
-        job = Job(id=ids.new(ids.JOB), owner=self._caller.owner, **times, **asdict(order))
+        mine = {"owner": self._caller.owner, "traceparent": tracing.parent()}
+        job = Job(id=ids.new(ids.JOB), **mine, **times, **asdict(order))
         session.add(job)
         session.flush()
         announce(session, job, "state")
@@ -167,6 +174,10 @@ class Jobs:
         query = select(table.id).where(table.id == id, self._caller.sees(table))
         if session.scalar(query) is None:
             raise NotFound(kind=kind, id=id)
+
+
+def _attempts(job_id: str) -> Select[JobAttempt]:
+    return select(JobAttempt).where(JobAttempt.job_id == job_id).order_by(JobAttempt.fence)
 
 
 def _reload(session: Session, job_id: str) -> Job:

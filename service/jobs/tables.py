@@ -125,6 +125,8 @@ class Job(Base):
     queue: Mapped[str] = mapped_column(String(48), default=ANY)
     retry_of: Mapped[str | None] = mapped_column(String(40), default=None)
     callback_url: Mapped[str | None] = mapped_column(String(2000), default=None)
+    # The span of the request that made it, for those of its attempts.
+    traceparent: Mapped[str | None] = mapped_column(String(64), default=None)
 
     stage: Mapped[str | None] = mapped_column(String(64), default=None)
     progress: Mapped[float] = mapped_column(Float(53), default=0.0)

@@ -109,7 +109,8 @@ class Upkeep:
                 continue
             self._sweep_checkpoints(swept, job)
             for fence in sorted(self.artifacts.fences(job.id)):
-                if fence == job.fence and job.state is JobState.RUNNING:
+                # A later one than the row had when it was read has just begun.
+                if fence > job.fence or (fence == job.fence and job.state is JobState.RUNNING):
                     continue
                 published = fence == job.fence and job.state is JobState.SUCCEEDED
                 freed = self.artifacts.leftovers(job.id, fence, published=published)

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.deps import BEARER, OwnPartsDep, Parts, PartsDep
+from service.errors import Unavailable
 
 router = APIRouter(tags=["health"])
 
@@ -57,7 +58,7 @@ def readyz(response: Response, parts: OwnPartsDep) -> Readiness:
 
 def _look(parts: Parts) -> Readiness:
     workers = _live_workers(parts)
-    broker, free = parts.doorbell.answers(), parts.blobs.free()
+    broker, free = parts.doorbell.answers(), _free_bytes(parts)
     disk = free > 0 and parts.blobs.writable()
     able = workers is not None and broker and disk
     return Readiness(
@@ -68,6 +69,14 @@ def _look(parts: Parts) -> Readiness:
         free_bytes=max(0, free),
         workers=workers or 0,
     )
+
+
+def _free_bytes(parts: Parts) -> int:
+    """What is free; nothing if the data directory cannot be reached."""
+    try:
+        return parts.blobs.free()
+    except Unavailable:
+        return 0
 
 
 def _live_workers(parts: Parts) -> int | None:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from starlette.concurrency import run_in_threadpool
 
 from service import paging, watching
 from service.deps import KeyDep, KnownSeqDep, Parts, PartsDep
@@ -71,10 +70,9 @@ async def get(
     wait: Annotated[float, Query(ge=0, allow_inf_nan=False, description="Seconds; at most 60 count.")] = 0,
 ) -> JobDetail | Response:
     """Show a job; with ``wait``, only once it has changed or that many seconds have passed."""
-    job = await watching.changed(parts.watch, parts.jobs, job_id, known, wait)
+    job, attempts = await watching.changed(parts.watch, parts.jobs, job_id, known, wait)
     if job.seq == known:
         return Response(status_code=304, headers=_headers(job))
-    attempts = await run_in_threadpool(parts.jobs.attempts, job_id)
     response.headers.update(_headers(job))
     return JobDetail.of(job, attempts=[AttemptView.of(row) for row in attempts])
 

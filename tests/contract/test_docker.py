@@ -252,13 +252,13 @@ def installs(path: str) -> list[str]:
 
 
 def test_the_api_is_installed_without_what_a_worker_needs() -> None:
-    assert installs("docker/api.Dockerfile") == ["pip install -c constraints.txt ."]
+    assert installs("docker/api.Dockerfile") == ["pip install -c constraints.txt '.[otel]'"]
 
 
 def test_the_worker_is_installed_with_the_torch_of_its_variant() -> None:
     torch, ours = installs("docker/worker.Dockerfile")
     assert torch == 'pip install --no-deps --index-url "${TORCH_INDEX}" -r torch.txt'
-    assert ours == "pip install -c constraints.txt '.[worker]'"
+    assert ours == "pip install -c constraints.txt '.[worker,otel]'"
     pins = re.findall(r"^(?:torch|torchvision)==.*$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     assert len(pins) == 2
     variants = {name: SERVICES[name]["build"]["args"]["TORCH_INDEX"] for name in OURS[1:]}

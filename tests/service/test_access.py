@@ -21,11 +21,12 @@ from service.app import create_app
 from service.cli.main import run
 from service.client import ApiError, Client
 from service.jobs.database import Database
-from service.jobs.keys import Keys
+from service.jobs.keys import FRESH_S, Keys
 from service.jobs.tables import Role
 from service.pace import Pace
 from service.settings import Settings
-from tests.live import Stack, model_bytes, npz_bytes, running_stack
+from tests.live import Stack, model_bytes, npz_bytes, running_stack, until
+from tests.web.asking import TestClient
 
 NOBODY = "sosp_000000000000_" + "A" * 43
 
@@ -53,6 +54,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         keys = Keys(Database(stack.settings.database_url))
         roles = {"ada": Role.USER, "bob": Role.USER, "admin": Role.ADMIN}
         clients = {name: holder(stack, keys.create(name, role)[1]) for name, role in roles.items()}
+        # The first key was made by another process than the server's: whoever shows it is heard at once.
+        assert clients["ada"].get("/v1/jobs").status_code == 200
         yield Site(stack, keys, **clients)
         for client in clients.values():
             client.close()
@@ -301,3 +304,33 @@ def test_a_server_others_can_reach_takes_keys_to_start(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert "sosp keys create" in refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+def test_a_first_key_shuts_the_door_at_once_here_and_within_a_second_elsewhere(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    apps = [create_app(settings), create_app(settings)]  # each remembers for itself, as processes do
+    addressed: Any = {"base_url": "http://127.0.0.1", "client": ("127.0.0.1", 5000)}
+    here, elsewhere = (TestClient(app, **addressed) for app in apps)
+    assert [client.get("/v1/jobs").status_code for client in (here, elsewhere)] == [200, 200]
+    _, text = apps[0].state.parts.keys.create("ada", Role.USER)
+    assert here.get("/v1/jobs").status_code == 401
+    # Whoever shows a key is asked whose it is, never taken for this machine's user.
+    wrong, right = ({"Authorization": f"Bearer {key}"} for key in (NOBODY, text))
+    assert elsewhere.get("/v1/jobs", headers=wrong).status_code == 401
+    assert elsewhere.get("/v1/jobs", headers=right).status_code == 200
+    assert elsewhere.get("/v1/jobs").status_code == 401
+    for app in apps:
+        app.state.parts.close()
+
+
+def test_an_old_answer_about_keys_lasts_a_second(tmp_path: Path) -> None:
+    mine, theirs = (Keys(Database(f"sqlite:///{tmp_path / 'sosp.db'}")) for _ in range(2))
+    mine.db.migrate()
+    assert mine.remembered() is None
+    assert not mine.any()
+    theirs.create("ada", Role.USER)
+    until(lambda: mine.remembered() is None, 2 * FRESH_S)
+    assert mine.any()
+    assert mine.remembered()
+    for keys in (mine, theirs):
+        keys.db.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from service.client import Client
+from service.embedded import _listening
 from service.settings import Settings
 from tests.live import FAST, STANDIN, model_bytes, npz_bytes, until
 
@@ -81,3 +83,13 @@ def test_a_killed_server_takes_its_worker_with_it(tmp_path: Path) -> None:
         server.kill()
         server.wait()
         until(lambda: not Path(f"/proc/{worker}").exists())
+
+
+def test_no_answer_waits_for_its_own_head_to_be_acknowledged(tmp_path: Path) -> None:
+    with (
+        _listening(Settings(data_dir=tmp_path, port=0)) as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

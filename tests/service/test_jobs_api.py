@@ -2,13 +2,20 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.conftest import EMBEDDED_FIRST
 from tests.live import Stack, model_bytes, npz_bytes
+
+
+@pytest.fixture(scope="module", params=EMBEDDED_FIRST)
+def api(request: pytest.FixtureRequest, apis: Callable[[str], Stack]) -> Stack:
+    return apis(request.param)
 
 
 @pytest.fixture(scope="module")

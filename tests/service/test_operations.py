@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from service.cli.main import run
 from service.logs import JsonFormatter, request_id
-from tests.live import Bench, Stack, running_stack
+from tests.live import Bench, Stack, model_bytes, running_stack
 
 
 def value(text: str, name: str, **labels: str) -> float:
@@ -78,8 +78,13 @@ def test_readiness_is_the_truth_about_broker_and_disk(tmp_path: Path) -> None:
         answer = stack.get("/readyz")
         assert (answer.status_code, answer.json()["broker"]) == (503, False)
         assert answer.json()["database"]
-        shutil.rmtree(stack.settings.data_dir / "tmp")
-        assert stack.get("/readyz").json()["disk"] is False
+        for name in ("tmp", "blobs"):  # as when the disk of another machine is away
+            shutil.rmtree(stack.settings.data_dir / name)
+            ready = stack.get("/readyz")
+            assert (ready.status_code, ready.json()["disk"]) == (503, False)
+            refused = stack.http.post("/v1/models", content=model_bytes())
+            assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+            assert int(refused.headers["Retry-After"]) > 0
         assert stack.get("/healthz").status_code == 200
 
 

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import redis
 from sqlalchemy import update
 
+from service.app import _keep_house
 from service.jobs.leases import Leases
 from service.jobs.messages import Doorbell
 from service.jobs.quotas import Quotas
 from service.jobs.reaper import Reaper, announce
+from service.jobs.records import end_attempt, move
 from service.jobs.states import JobState
 from service.jobs.tables import Job
 from tests.service.world import World
@@ -178,3 +183,50 @@ def test_a_broker_that_is_away_is_an_answer_not_an_exception(url: str) -> None:
     assert not bell.answers()
     assert not bell.ring("job_x")
     bell.close()
+
+
+def test_a_broker_that_forbids_is_an_answer_not_an_exception(valkey: str) -> None:
+    """Redis answers, with an error of its own: so it does while it loads its data, too."""
+    host = valkey.removeprefix("redis://").removesuffix("/0")
+    with redis.Redis.from_url(valkey) as admin:
+        admin.execute_command("ACL", "SETUSER", "guest", "on", "nopass", "+@connection", "+info")
+    bell = Doorbell(f"redis://guest:x@{host}/0")
+    assert not bell.answers()
+    assert not bell.ring("job_x")
+    bell.close()
+
+
+def test_a_job_that_ends_while_it_is_found_lost_keeps_its_ending(world: World) -> None:
+    job_id = world.submit()
+    claim = world.claim(job_id)
+    world.expire(job_id)
+    with ThreadPoolExecutor(1) as pool:
+        with world.parts.db.write() as session:  # the worker, which is slow but not dead
+            job = move(session, job_id, JobState.SUCCEEDED, Job.fence == claim.fence)
+            assert job is not None
+            reaped = pool.submit(world.parts.reaper.recover, job_id)
+            assert not wait([reaped], 0.3).done
+            end_attempt(session, job, "succeeded")
+        reaped.result(10)
+    assert world.jobs.get(job_id).state is JobState.SUCCEEDED
+    assert [attempt.outcome for attempt in world.jobs.attempts(job_id)] == ["succeeded"]
+
+
+def test_housekeeping_goes_on_whatever_a_round_meets(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    class Stumbling(Reaper):
+        def sweep(self) -> None:
+            rounds.append(len(rounds))
+            if len(rounds) == 1:
+                raise ZeroDivisionError
+
+    async def some_rounds() -> None:
+        chore = asyncio.create_task(_keep_house(replace(world.parts, reaper=stumbling)))
+        while len(rounds) < 2:
+            await asyncio.sleep(0.05)
+            assert not chore.done()
+        chore.cancel()
+
+    rounds: list[int] = []
+    stumbling = Stumbling(**vars(world.parts.reaper))
+    asyncio.run(asyncio.wait_for(some_rounds(), 10))
+    assert "housekeeping" in caplog.text

@@ -187,3 +187,14 @@ def test_a_disk_that_is_full_is_said_and_nothing_is_half_written(tight: Stack) -
     assert after.status_code == 202
     listed = {job["id"] for job in tight.get("/v1/jobs", params={"limit": 200}).json()["items"]}
     assert listed == {*accepted, after.json()["id"]}
+
+
+def test_an_attempt_that_begins_while_files_are_swept_keeps_them(world: World) -> None:
+    job_id = world.submit()
+    claim = world.claim(job_id)
+    world.expire(job_id)
+    world.parts.reaper.recover(job_id)  # as the sweep read it: queued, after its first attempt
+    work = world.parts.artifacts.begin(job_id, claim.fence + 1)
+    (work / "order.json").write_text("{}")
+    world.parts.upkeep.sweep(grace_s=-1)
+    assert (work / "order.json").exists()

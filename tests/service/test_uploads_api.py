@@ -4,14 +4,20 @@ import base64
 import hashlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.conftest import EMBEDDED_FIRST
 from tests.live import Stack, model_bytes, npz_bytes, running_stack, until
+
+
+@pytest.fixture(scope="module", params=EMBEDDED_FIRST)
+def api(request: pytest.FixtureRequest, apis: Callable[[str], Stack]) -> Stack:
+    return apis(request.param)
 
 
 def sha256(content: bytes) -> str:

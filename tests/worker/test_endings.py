@@ -68,6 +68,18 @@ def test_the_traceback_of_a_bug_is_in_the_log_of_the_job(bench: Bench) -> None:
     assert "a secret of the implementation" in log.read_text()
 
 
+def test_a_worker_that_cannot_write_says_so_and_tries_again(bench: Bench, tmp_path: Path) -> None:
+    bench.running(["once", str(tmp_path / "flag"), ["sleep", 1]])  # the one worker is busy
+    job = bench.submit()
+    place = bench.stack.settings.data_dir / "jobs" / job.id
+    place.touch()  # nobody, not even root, makes a directory below a file
+    until(lambda: job.refresh().attempt == 1 and job.view.state is JobState.QUEUED)
+    place.unlink()
+    job.wait(30)
+    first = job.refresh().attempts[0]  # type: ignore[attr-defined]
+    assert (first.outcome, first.error.code) == ("failed", "unavailable")
+
+
 def test_an_attempt_that_was_killed_is_repeated(bench: Bench, tmp_path: Path) -> None:
     job = bench.submit(["once", str(tmp_path / "flag"), ["signal", "SIGKILL"]])
     view = job.wait(30)

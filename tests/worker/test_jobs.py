@@ -13,11 +13,10 @@ from celery import Celery
 from service.jobs.messages import Doorbell
 from service.jobs.states import JobState
 from service.schemas import JobView
+from tests.conftest import KINDS
 from tests.live import Bench, lines, until
 
-EVERY = pytest.mark.parametrize(
-    "bench", ["sqlite+sqla", "sqlite+redis", "postgres+sqla", "postgres+redis"], indirect=True
-)
+EVERY = pytest.mark.parametrize("bench", KINDS, indirect=True)
 EMBEDDED = pytest.mark.parametrize("bench", ["sqlite+sqla"], indirect=True)
 LARGE = pytest.mark.parametrize("bench", ["postgres+redis"], indirect=True)
 
@@ -43,6 +42,35 @@ def test_a_job_is_done_shown_and_downloaded(bench: Bench, tmp_path: Path) -> Non
     assert set(files) == {"model.onnx", "report.json", "report.html", "plan.json", "MODEL_CARD.md"}
     assert files["report.json"].read_text() == '{"schema": 1, "seed": 5}'
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
+
+
+@EVERY
+def test_the_contract_is_the_same_whatever_is_behind_it(bench: Bench) -> None:
+    http = bench.stack.http
+    uploads = {"model_id": bench.model().id, "dataset_id": bench.data().id}
+    order = uploads | {"queue": "bench.nowhere"}  # it waits for as long as nobody cancels it
+    key = {"Idempotency-Key": uploads["model_id"]}
+    first, again = (http.post("/v1/jobs", json=order, headers=key) for _ in range(2))
+    assert (first.status_code, again.json()["id"]) == (202, first.json()["id"])
+    other = http.post("/v1/jobs", json=order | {"recipe": {"seed": 1}}, headers=key)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
+    path = first.json()["links"]["self"]
+    assert http.get(path).json() == first.json() | {"attempts": []}
+    assert http.get(path, headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
+    assert http.get("/v1/jobs", params={"limit": 1, "state": "queued"}).json()["items"] == [first.json()]
+    for kind in ("model", "dataset"):
+        assert http.delete(f"/v1/{kind}s/{uploads[f'{kind}_id']}").json()["code"] == "in_use"
+    assert http.delete(path).json()["code"] == "job_not_finished"
+    assert http.post(f"{path}/cancel").json()["state"] == "cancelled"
+    events = http.get(f"{path}/events").text
+    assert [line for line in events.splitlines() if line.startswith("id: ")] == ["id: 1", "id: 2"]
+    retried = http.post(f"{path}/retry").json()
+    assert (retried["retry_of"], retried["state"]) == (first.json()["id"], "queued")
+    for link in (retried["links"]["self"], path):
+        http.post(f"{link}/cancel")
+        assert http.delete(link).status_code == 204
+        assert http.get(link).json()["code"] == "not_found"
+    assert http.get("/readyz").json()["status"] == "ready"
 
 
 def test_a_message_delivered_twice_runs_the_job_once(bench: Bench, tmp_path: Path) -> None:
