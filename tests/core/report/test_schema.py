@@ -79,7 +79,7 @@ def test_the_page_has_every_section_once_and_its_plots(outcome: Outcome) -> None
     for make in SECTIONS:
         section = make(outcome.report)
         assert page.count(f'<section id="{make.__name__}">') == (section is not None)
-    assert page.count("<svg") == 1 + 1 + 2, "latency, widths and two of training"
+    assert page.count("<svg") == 1 + 1 + 1 + 2, "latency, network, widths and two of training"
 
 
 def test_names_out_of_a_model_are_text_in_page_and_card(outcome: Outcome) -> None:
