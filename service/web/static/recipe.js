@@ -13,6 +13,7 @@ function answer(named) {
   for (const box of form.querySelectorAll("[name=budget], [name=effort]")) {
     box.checked = box.value === (box.name === "budget" ? budget : effort);
   }
+  document.getElementById("when").textContent = named.dataset.when;
   form.elements.percent.value = percent;
   form.elements.metric.value = metric;
 }

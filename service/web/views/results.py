@@ -232,6 +232,7 @@ DOWNLOADS = {
     "model.int8.onnx": ("Quantised model", "The slim model in 8-bit integers"),
     "model.fp16.onnx": ("Half-precision model", "The slim model in float16"),
     "MODEL_CARD.md": ("Model card", "To publish with the model"),
+    "plots.zip": ("Plots", "Every picture of the report as SVG"),
     "plan.json": ("Plan", "Which structures stay, group by group"),
 }
 
