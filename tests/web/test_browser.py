@@ -190,7 +190,7 @@ def test_the_whole_way_with_a_real_network(browser: Browser, tmp_path: Path, pat
         page.set_default_timeout(patient)
         bring(seen, model, data)
         assert serious(seen) == []
-        page.get_by_role("radio", name="quick").check()
+        page.check("[name=named][value=quick]")
         expect(page.locator("#recipe")).to_have_value(re.compile('"rounds": 3'))
         page.click("text=Start the job")
         expect(page.locator(".lead .pill")).to_have_text("Done")
