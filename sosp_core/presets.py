@@ -8,6 +8,7 @@ from sosp_core.config import (
     BenchmarkConfig,
     Budget,
     FinetuneConfig,
+    Metric,
     Objective,
     Optimizer,
     PruneConfig,
@@ -80,6 +81,19 @@ LABEL_FREE = Preset(
     ),
 )
 
+LATENCY_2X = Preset(
+    name="latency-2x",
+    gives="half the latency in ONNX Runtime: measured, not counted, on the machine that runs the job",
+    when=(
+        "If milliseconds decide, at batch 1 on one thread. Run it on the hardware that the model is for; "
+        "set benchmark.threads and benchmark.batch_sizes if it will run otherwise."
+    ),
+    recipe=Recipe(
+        prune=PruneConfig(budget=Budget(metric=Metric.LATENCY, keep=0.5)),
+        benchmark=BenchmarkConfig(min_time_s=2.0, max_time_s=20.0),
+    ),
+)
+
 TRANSFORMER = Preset(
     name="transformer",
     gives="70 % of the MACs of a transformer: whole heads and hidden units go, embeddings stay",
@@ -101,5 +115,5 @@ TRANSFORMER = Preset(
 )
 
 PRESETS: dict[str, Preset] = {
-    preset.name: preset for preset in (QUICK, BALANCED, MAX_ACCURACY, LABEL_FREE, TRANSFORMER)
+    preset.name: preset for preset in (QUICK, BALANCED, MAX_ACCURACY, LABEL_FREE, LATENCY_2X, TRANSFORMER)
 }

@@ -24,11 +24,13 @@ MEDIA_TYPES = {
     "report.html": "text/html; charset=utf-8",
     "plan.json": "application/json",
     "MODEL_CARD.md": "text/markdown; charset=utf-8",
+    "plots.zip": "application/zip",
     "model.int8.onnx": "application/octet-stream",
     "model.fp16.onnx": "application/octet-stream",
 }
-#: Weights of a model of 2 GiB and more; and what is made only if the recipe asks for it and it can be.
-OPTIONAL = frozenset({"model.onnx.data", "model.int8.onnx", "model.fp16.onnx"})
+#: Weights of a model of 2 GiB and more; plots, which older workers do not make; and what is made only if
+#: the recipe asks for it and it can be.
+OPTIONAL = frozenset({"model.onnx.data", "plots.zip", "model.int8.onnx", "model.fp16.onnx"})
 #: One model for each budget of a sweep; weights beside it where one file cannot hold it.
 SWEPT = re.compile(r"model-[1-9][0-9]?\.onnx(\.data)?")
 

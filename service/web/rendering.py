@@ -25,8 +25,10 @@ POLICY = (
 )
 # "no-referrer" would have browsers send our own forms with the origin "null".
 HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin", "Vary": "Accept, Cookie"}
+DRAWINGS = "network.css"
 STATIC: Mapping[str, str] = {
     "style.css": "text/css",
+    "network.css": "text/css",
     "page.js": "text/javascript",
     "start.js": "text/javascript",
     "recipe.js": "text/javascript",
@@ -89,5 +91,7 @@ def static(name: str) -> str:
 
 @cache
 def content(name: str) -> bytes:
-    """A static file."""
+    """A static file; drawings look the same here and in the report, which they come from."""
+    if name == DRAWINGS:
+        return files("sosp_core.report").joinpath("templates", name).read_bytes()
     return files("service.web").joinpath("static", name).read_bytes()

@@ -13,11 +13,13 @@ from sosp_core.modes.run import Run
 from sosp_core.ops.flow import Refusal
 from sosp_core.report.expansion import Expansion
 from sosp_core.report.report import Checks, Report
+from sosp_core.report.topology import topology
 from sosp_core.select.plan import LayerCut
 from sosp_core.stages.export import Exports
 from sosp_core.stages.judge import Verdict
 from sosp_core.stages.recover import Content, size_of
 from sosp_core.stages.subject import Subject
+from sosp_core.structures.structures import Structures
 
 
 def assemble(
@@ -27,6 +29,7 @@ def assemble(
     before: Mapping[Metric, int],
     after: Mapping[Metric, int],
     layers: tuple[LayerCut, ...],
+    structures: Structures,
     refusals: Sequence[Refusal],
     content: Content,
     verdict: Verdict,
@@ -53,6 +56,7 @@ def assemble(
         benchmark=timed,
         exports=tuple(exports.results),
         layers=layers,
+        network=topology(subject.model, structures, layers, expansion.bottlenecks() if expansion else ()),
         refusals=tuple(str(r) for r in refusals),
         training=history,
         checks=checks,

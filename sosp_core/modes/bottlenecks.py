@@ -65,6 +65,7 @@ def bottlenecks(run: Run, source: Source) -> Outcome:
             before=measure(choice.structures, choice.structures.all_alive()),
             after=first.costs,
             layers=first.layers,
+            structures=choice.structures,
             refusals=(*choice.structures.refusals, *(r for w in wides.values() for r in w.refusals.values())),
             content=delivered,
             verdict=verdicts[0],

@@ -67,6 +67,7 @@ def expand_prune(run: Run, source: Source) -> Outcome:
             before=measure(choice.structures, choice.structures.all_alive()),
             after=plan.after,
             layers=_across(choice.structures, plan.layers),
+            structures=choice.structures,
             refusals=(*choice.structures.refusals, *wide.refusals.values()),
             content=content,
             verdict=done.verdict,

@@ -122,6 +122,7 @@ def publish(
             before=plan.before,
             after=plan.after,
             layers=plan.layers,
+            structures=choice.structures,
             refusals=choice.structures.refusals,
             content=content,
             verdict=verdict,

@@ -16,6 +16,7 @@ from sosp_core.ir.bfloat16 import holds_bfloat16
 from sosp_core.ir.save import save_model
 from sosp_core.report.card import render_card
 from sosp_core.report.page import render_html
+from sosp_core.report.pictures import save_pictures
 from sosp_core.report.report import Report
 from sosp_core.runtime.session import open_session
 from sosp_core.select.plan import Plan
@@ -29,6 +30,7 @@ class Outcome:
 
     Attributes:
         card: The model card of the slim model.
+        plots: The pictures of the report as SVG, in an archive.
         exports: Further forms of it, if the recipe asked for them and they could be made.
         weights: The weights, if one file cannot hold the model.
     """
@@ -38,6 +40,7 @@ class Outcome:
     report_html: Path
     plan: Path
     card: Path
+    plots: Path
     report: Report
     exports: tuple[Path, ...] = ()
     weights: tuple[Path, ...] = ()
@@ -45,7 +48,7 @@ class Outcome:
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file of the job."""
-        made = (self.report_json, self.report_html, self.plan, self.card, *self.exports)
+        made = (self.report_json, self.report_html, self.plan, self.card, self.plots, *self.exports)
         return (self.model, *self.weights, *made)
 
 
@@ -78,6 +81,7 @@ def save_files(
         report_html=out / "report.html",
         plan=out / "plan.json",
         card=out / "MODEL_CARD.md",
+        plots=out / "plots.zip",
         report=report,
         exports=tuple(further),
     )
@@ -85,6 +89,7 @@ def save_files(
     outcome.report_json.write_text(json.dumps(report.to_json(), indent=1))
     outcome.report_html.write_text(render_html(report), encoding="utf-8")
     outcome.card.write_text(render_card(report), encoding="utf-8")
+    save_pictures(report, outcome.plots)
     return outcome
 
 

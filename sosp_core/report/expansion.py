@@ -77,6 +77,10 @@ class Expansion:
             "variants": [variant.to_json() for variant in self.variants],
         }
 
+    def bottlenecks(self) -> set[str]:
+        """The nodes that limit the network."""
+        return {node for group in self.diagnosis.groups if group.bottleneck for node in group.nodes}
+
     def rival(self) -> Variant | None:
         """The network with all layers widened alike, if it was made."""
         return next((v for v in self.variants if v.name == UNIFORM), None)

@@ -12,6 +12,7 @@ from sosp_core.config import Metric
 from sosp_core.export.result import Exported
 from sosp_core.finetune.evaluate import Quality
 from sosp_core.finetune.history import History
+from sosp_core.report.block import Block
 from sosp_core.report.expansion import Expansion
 from sosp_core.report.training import training_facts
 from sosp_core.select.limits import Meant
@@ -90,6 +91,7 @@ class Report:
         quality_before: Of the original.
         quality_pruned: Of the slim model before fine-tuning.
         quality_after: Of the slim model as handed out.
+        network: The graph, layer by layer; each names those it reads by their places in this list.
         exports: Further forms of the slim model.
         latency_budget: How it was met, if there was one.
         limits: What the recipe says about single layers.
@@ -114,6 +116,7 @@ class Report:
     benchmark: tuple[Comparison, ...]
     exports: tuple[Exported, ...] = ()
     layers: tuple[LayerCut, ...]
+    network: tuple[Block, ...] = ()
     refusals: tuple[str, ...]
     training: History
     checks: Checks
@@ -141,6 +144,7 @@ class Report:
             "latency": [c.to_json() for c in self.benchmark],
             "exports": [e.to_json() for e in self.exports],
             "layers": [asdict(c) for c in self.layers],
+            "network": [asdict(block) for block in self.network],
             "refusals": list(self.refusals),
             "limits": [m.to_json() for m in self.limits],
             "latency_budget": _told(self.latency_budget),

@@ -16,7 +16,9 @@ from sosp_core.errors import Cancelled
 from sosp_core.export.half import halve
 from sosp_core.export.int8 import Feeds, quantise_dynamic, quantise_static
 from sosp_core.export.result import Exported
+from sosp_core.export.survive import require_survivable
 from sosp_core.progress import Progress
+from sosp_core.runtime.session import serialize
 from sosp_core.stages.judge import jury, timings
 from sosp_core.stages.subject import Subject
 from sosp_core.surgery.verify import require_loadable
@@ -96,6 +98,7 @@ def _calibration(subject: Subject, samples: int) -> Iterator[Feeds]:
 
 def _made(subject: Subject, content: bytes, form: _Form) -> tuple[bytes, Exported]:
     model = form.make(ir.from_proto(onnx.load_from_string(content)))
+    require_survivable(serialize(model))
     file = require_loadable(model, subject.model)
     result = Exported(
         name=form.name,

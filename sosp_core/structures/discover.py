@@ -5,7 +5,7 @@ Cost: one Python call a node, plus arrays of the widths involved; no forward pas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +97,8 @@ class _Numbering:
     flow: Flow
     structure_of: Ids
     count: int
+    roots: Ids
+    frozen: Mapping[int, str]
 
     @classmethod
     def of(cls, flow: Flow) -> _Numbering:
@@ -108,7 +110,7 @@ class _Numbering:
         free = np.array([r for r in used if int(r) not in frozen], dtype=np.int64)
         number = np.full(len(roots), STAYS, dtype=np.int64)
         number[free] = np.arange(len(free))
-        return cls(flow, number[roots] if len(roots) else roots, len(free))
+        return cls(flow, number[roots] if len(roots) else roots, len(free), roots, frozen)
 
     def members(self, ids: Ids) -> Members:
         """The structure number of each slot."""
@@ -131,9 +133,7 @@ class _Numbering:
             gates=self._gates(),
             groups=self._groups(),
             layers=tuple(
-                LayerWidth(node=layer.node, members=self.members(layer.produces))
-                for layer in flow.layers
-                if layer.produces is not None
+                self._width(layer.node, layer.produces) for layer in flow.layers if layer.produces is not None
             ),
             macs=tuple(
                 Term(coefficient=c.coefficient, factors=tuple(self.members(f) for f in c.factors))
@@ -144,6 +144,11 @@ class _Numbering:
             refusals=tuple(dict.fromkeys(flow.refusals)),
             axes=self._tensor_axes(),
         )
+
+    def _width(self, node: str, ids: Ids) -> LayerWidth:
+        reasons = (self.frozen.get(int(root)) for root in self.roots[ids].ravel())
+        fixed = "" if self._prunable(ids) else next(filter(None, reasons), "nothing depends on its width")
+        return LayerWidth(node=node, members=self.members(ids), fixed=fixed)
 
     def _tensor_axes(self) -> dict[str, dict[int, Members]]:
         return {

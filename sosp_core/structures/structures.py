@@ -77,10 +77,15 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerWidth:
-    """A weight-bearing node and the axis it makes."""
+    """A weight-bearing node and the axis it makes.
+
+    Attributes:
+        fixed: Why its width stays for ever; empty if some of it may go.
+    """
 
     node: str
     members: Members
+    fixed: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 
-from sosp_core.config import ExportConfig, Quantization
+from sosp_core.config import ExportConfig, Metric, Quantization
 from sosp_core.pipeline import compress
 from sosp_core.presets import PRESETS
 from tests.benchmarks.networks import files
@@ -17,7 +19,16 @@ from tests.benchmarks.networks import files
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 EXPORTS = ExportConfig(int8=Quantization.STATIC, fp16=True)
 #: Points of accuracy a recipe may lose here; one of 597 samples is 0.17.
-MAY_LOSE = {"quick": 6.0, "balanced": 3.0, "max-accuracy": 1.5, "label-free": 3.0, "transformer": 3.0}
+MAY_LOSE = {
+    "quick": 6.0,
+    "balanced": 3.0,
+    "max-accuracy": 1.5,
+    "label-free": 3.0,
+    "latency-2x": 3.0,
+    "transformer": 3.0,
+}
+#: Latencies are noisy where others use the machine, too: a tenth more than what was asked for.
+SLACK = 1.1
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -33,8 +44,20 @@ def test_a_recipe_keeps_its_promise(name: str, tmp_path: Path) -> None:
     told = [f"{name} on {kind}, {seconds:.0f} s of which training {report.timings['finetune']:.0f}"]
     told += [f"| {' | '.join(row)} |" for row in report.rows()]
     print("", *told, *report.warnings, sep="\n")  # noqa: T201
-    assert report.costs_after["macs"] <= (recipe.prune.budget.keep or 0.5) * report.costs_before["macs"]
-    assert report.quality_after.accuracy is not None
-    assert report.quality_before.accuracy is not None
-    lost = 100 * (report.quality_before.accuracy - report.quality_after.accuracy)
-    assert lost <= MAY_LOSE[name]
+    keep = recipe.prune.budget.keep or 0.5
+    if recipe.prune.budget.metric is Metric.LATENCY:
+        assert report.latency_budget is not None
+        assert report.latency_budget.measured_share <= keep * SLACK
+    else:
+        assert report.costs_after["macs"] <= keep * report.costs_before["macs"]
+    before, after = (accuracy(path, test) for path in (model, outcome.model))
+    print(f"answers right: {before:.1%} before, {after:.1%} after")  # noqa: T201
+    assert 100 * (before - after) <= MAY_LOSE[name]
+
+
+def accuracy(model: Path, test: Path) -> float:
+    """By ONNX Runtime alone: a recipe that ignores labels reports none."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    with np.load(test) as data:
+        (scores,) = session.run(None, {"image": data["image"]})
+        return float(np.mean(scores.argmax(1) == data["labels"]))

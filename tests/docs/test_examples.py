@@ -114,6 +114,21 @@ def test_from_pytorch_to_onnxruntime(tmp_path: Path) -> None:
     assert float(shown["model.onnx"]) > 0.8
 
 
+@pytest.mark.slow
+def test_from_hugging_face_to_a_slim_file(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="transformers comes with the extra `proof`")
+    offline = {"HF_HUB_OFFLINE": "1"}
+    done = script(
+        *(sys.executable, "-W", "ignore", str(EXAMPLES / "huggingface.py"), "", "made"),
+        place=tmp_path,
+        **offline,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "made" / "out" / "report.json").read_text())
+    assert report["after"]["macs"] <= 0.7 * report["before"]["macs"]
+    assert report["after"]["fidelity"] > 0.9
+
+
 def test_the_cells_of_the_notebook_run_in_order(tmp_path: Path) -> None:
     notebook = json.loads((EXAMPLES / "notebook.ipynb").read_text())
     assert notebook["nbformat"] == 4

@@ -147,6 +147,7 @@ def compress(files: Path, place: Path, *options: str) -> None:
         "slim.int8.onnx",
         "slim.onnx",
         "slim.plan.json",
+        "slim.plots.zip",
         "slim.report.html",
         "slim.report.json",
     ]

@@ -61,8 +61,6 @@ def show(seen: Visit, name: str, path: str) -> None:
             seen.page.select_option("#model", index=1)
             seen.page.select_option("#data", index=1)
             seen.page.wait_for_selector("#card .facts")
-        case "budget":
-            seen.page.click("summary:has-text('recipe this makes')")
         case "running":
             seen.page.wait_for_selector("#curves figure")
 

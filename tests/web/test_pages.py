@@ -9,6 +9,9 @@ from html.parser import HTMLParser
 import pytest
 
 from service import recipes
+from service.web import choices
+from service.web.named import all_named
+from sosp_core.presets import PRESETS
 from tests.live import model_bytes
 from tests.web.asking import TestClient
 from tests.web.stage import Scene, named
@@ -141,6 +144,40 @@ def test_answers_make_a_recipe_and_what_is_typed_is_checked(web: TestClient, sce
     assert refused.status_code == 422
     assert "did you mean" in refused.text
     assert scene.parts.jobs.page(limit=1) == []
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_recipe_by_name_is_shown_as_it_is(web: TestClient, scene: Scene, name: str) -> None:
+    path = f"/new?model={scene.model}&data={scene.data}"
+    html = web.get(path).text
+    assert re.findall(r'name="named" value="([\w-]+)"', html) == list(PRESETS)
+    sent = {"csrf": Reader(html).token, "recipe": '{"seed": 7}', "compose": "named", "named": name}
+    sent |= {"model": scene.model, "data": scene.data}
+    shown = Reader(web.post("/recipe", data=sent).text).text
+    made = json.loads(shown.split("Recipe")[1].split("This server")[0])
+    expected = recipes.dump(PRESETS[name].recipe)
+    expected["prune"]["budget"]["keep"] = PRESETS[name].recipe.prune.budget.keep or 0.5  # it is written out
+    assert recipes.dump(recipes.parse(made)) == expected
+    # Without scripts, too: the same recipe, and the answers in words that it amounts to.
+    page = web.post("/new", data=sent).text
+    assert json.loads(Reader(page).text.split("Recipe")[-1].split("This server")[0]) == made
+    checked = dict(re.findall(r'name="(named|budget|effort)" value="([\w-]+)" checked', page))
+    assert checked["named"] == name
+    budget = PRESETS[name].recipe.prune.budget
+    if checked["budget"] == "own":
+        assert f'value="{100 * (budget.keep or 0.5):g}"' in page
+    else:
+        asked = next(choice.part for choice in choices.budgets() if choice.id == checked["budget"])
+        assert (asked["metric"], asked["keep"]) == (budget.metric, budget.keep or 0.5)
+
+
+def test_the_answers_say_what_a_name_means() -> None:
+    said = {known.name: (known.answers["budget"], known.answers["effort"]) for known in all_named()}
+    assert said["balanced"] == ("half", "balanced")
+    assert said["quick"] == ("half", "quick")
+    assert said["latency-2x"] == ("fast", "balanced")
+    assert said["max-accuracy"] == ("own", "thorough")
+    assert said["label-free"] == ("own", "")
 
 
 def test_a_job_starts_with_the_recipe_that_was_shown(web: TestClient, scene: Scene) -> None:

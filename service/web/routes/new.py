@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -15,9 +16,10 @@ from service.jobs.order import JobOrder
 from service.jobs.reaper import announce
 from service.schemas import UploadView
 from service.settings import QUEUE
-from service.web import choices
+from service.web import choices, named
 from service.web.choices import Draft
 from service.web.forms import Form, FormDep
+from service.web.named import Named
 from service.web.rendering import render
 from service.web.routes.start import look
 
@@ -35,7 +37,8 @@ def new(
     source: Annotated[str, Query(alias="from", max_length=64)] = "",
 ) -> Response:
     """Ask for a budget; ``from`` a job, with its files and its recipe."""
-    base: dict[str, Any] = {"prune": {"budget": dict(choices.budgets()[0].part)}}
+    first = named.find(named.FIRST)
+    base: Mapping[str, Any] = first.recipe if first else {}
     if source:
         job = parts.jobs.get(source)
         model, data, evaluation = model or job.model_id, data or job.dataset_id, job.evaluation_id or ""
@@ -43,7 +46,9 @@ def new(
     if not model or not data:
         return RedirectResponse("/", 303)
     draft = choices.check(choices.write(base))
-    answers = Form(model=model, data=data, evaluation=evaluation, budget="" if source else "half")
+    answers = Form(model=model, data=data, evaluation=evaluation)
+    if first and not source:
+        answers.update(named=first.name, **first.answers)
     return _page(request, parts, answers, draft, source=source)
 
 
@@ -59,6 +64,8 @@ async def submit(request: Request, form: FormDep, parts: PartsDep) -> Response:
     draft = _draft(form)
     if not draft.valid or form["compose"]:
         status = 200 if draft.valid else 422
+        if (chosen := _named(form)) is not None:
+            form.update(chosen.answers)
         return await run_in_threadpool(_page, request, parts, form, draft, status)
     order = JobOrder(
         model_id=form["model"],
@@ -74,11 +81,18 @@ async def submit(request: Request, form: FormDep, parts: PartsDep) -> Response:
 
 
 def _draft(form: Form) -> Draft:
-    """What was typed; with ``compose``, what the answers make of it."""
+    """What was typed; with ``compose``, what the answers make of it, or the recipe of a name."""
     if not form["compose"]:
         return choices.check(form["recipe"])
+    if (chosen := _named(form)) is not None:
+        return choices.check(choices.write(chosen.recipe))
     asked = {name: form[name] for name in ("budget", "effort", "metric", "percent")}
     return choices.check(choices.write(choices.compose(choices.read(form["recipe"]), **asked)))
+
+
+def _named(form: Form) -> Named | None:
+    """The recipe that was asked for by its name."""
+    return named.find(form["named"]) if form["compose"] == "named" else None
 
 
 def _queue(form: Form) -> str:
@@ -100,8 +114,10 @@ def _page(
         budgets=choices.budgets(),
         efforts=choices.EFFORTS,
         metrics=choices.metrics(),
+        presets=named.all_named(),
+        preset=form["named"],
         chosen=form["budget"],
-        effort=form["effort"] or ("" if source else "balanced"),
+        effort=form["effort"],
         percent=form["percent"] or "60",
         metric=form["metric"] or "params",
         draft=draft,

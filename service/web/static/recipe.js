@@ -7,11 +7,22 @@ const start = form.querySelector("button.primary");
 let timer = 0;
 let latest = 0;
 
-/** Ask the server; with `compose`, for the recipe of the answers, else for a verdict on the text. */
+/** Let the answers in words say what the recipe of that name means. */
+function answer(named) {
+  const { budget, effort, percent, metric } = named.dataset;
+  for (const box of form.querySelectorAll("[name=budget], [name=effort]")) {
+    box.checked = box.value === (box.name === "budget" ? budget : effort);
+  }
+  document.getElementById("when").textContent = named.dataset.when;
+  form.elements.percent.value = percent;
+  form.elements.metric.value = metric;
+}
+
+/** Ask the server; `compose` says for what: the recipe of the answers (1) or of a name, else a verdict on the text. */
 async function ask(compose) {
   const mine = ++latest;
   const fields = new URLSearchParams(new FormData(form));
-  if (compose) fields.set("compose", "1");
+  if (compose) fields.set("compose", compose);
   const answer = await fetch("/recipe", { method: "POST", body: fields });
   if (!answer.ok || mine !== latest) return;
   const made = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("recipe-part");
@@ -31,5 +42,8 @@ form.addEventListener("input", (event) => {
   const typed = event.target.id === "recipe";
   if (["percent", "metric"].includes(event.target.id)) form.elements.budget.value = "own";
   clearTimeout(timer);
-  timer = setTimeout(() => ask(!typed), typed || event.target.id === "percent" ? PATIENCE_MS : 0);
+  const named = event.target.name === "named";
+  if (named) answer(event.target);
+  const compose = typed ? "" : named ? "named" : "1";
+  timer = setTimeout(() => ask(compose), typed || event.target.id === "percent" ? PATIENCE_MS : 0);
 });

@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from markupsafe import Markup
+
 from service.schemas import ArtifactView
 from service.web import words
 from service.web.views.charts import Bar, Plane, Span, bars, plane, spans
 from sosp_core import units
+from sosp_core.report.block import Block
+from sosp_core.report.charts.network import MOST_DRAWN, network
 
 LARGEST = 16 * 2**20
 
@@ -56,6 +60,7 @@ class Result:
         headline: Name, value and note of what matters most.
         sweep: Quality against speed of the models of a sweep, if there are two.
         curve: The quality while training went on, if there are two points of it.
+        network: The graph, layer by layer; empty in reports of older workers.
         stages: Name, seconds and share of the longest of each stage.
     """
 
@@ -63,6 +68,7 @@ class Result:
     rows: list[tuple[str, str, str, str]]
     judged_on: str
     widths: list[Bar]
+    network: list[Block]
     latency: list[Latency]
     curve: Plane | None
     curve_of: str
@@ -98,6 +104,7 @@ class Result:
                 ((layer["node"], layer["before"], layer["after"]) for layer in facts["layers"]),
                 _bottlenecks(facts.get("expansion")),
             ),
+            network=[Block.of(block) for block in facts.get("network", [])],
             latency=[_latency(comparison) for comparison in facts["latency"]],
             curve=curve,
             curve_of=curve_of,
@@ -112,6 +119,16 @@ class Result:
             ],
             facts=facts,
         )
+
+    @property
+    def drawing(self) -> Markup:
+        """The network as a picture."""
+        return network(self.network)
+
+    @property
+    def undrawn(self) -> int:
+        """How many blocks are in the table only."""
+        return max(0, len(self.network) - MOST_DRAWN)
 
     @property
     def machine(self) -> str:
@@ -215,6 +232,7 @@ DOWNLOADS = {
     "model.int8.onnx": ("Quantised model", "The slim model in 8-bit integers"),
     "model.fp16.onnx": ("Half-precision model", "The slim model in float16"),
     "MODEL_CARD.md": ("Model card", "To publish with the model"),
+    "plots.zip": ("Plots", "Every picture of the report as SVG"),
     "plan.json": ("Plan", "Which structures stay, group by group"),
 }
 

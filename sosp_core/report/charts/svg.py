@@ -42,15 +42,19 @@ def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
     return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=kind)
 
 
-def picture(height: float, title: str, parts: Iterable[Markup], *, width: float = WIDTH) -> Markup:
-    """The ``<svg>`` of a plot that shows what ``title`` says."""
+def picture(
+    height: float, title: str, parts: Iterable[Markup], *, width: float = WIDTH, kind: str = ""
+) -> Markup:
+    """The ``<svg>`` of a plot that shows what ``title`` says; one of a ``kind`` keeps its natural size."""
+    natural = {"width": width, "height": height} if kind else {}
     return tag(
         "svg",
         tag("title", title) + Markup("").join(parts),
         viewBox=f"0 0 {_short(width)} {_short(height)}",
         role="img",
         aria_label=title,
-        class_="plot",
+        class_=f"plot {kind}".strip(),
+        **natural,
         xmlns="http://www.w3.org/2000/svg",
     )
 

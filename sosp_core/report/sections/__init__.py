@@ -6,6 +6,7 @@ from sosp_core.report.section import Maker
 from sosp_core.report.sections.budget import budget
 from sosp_core.report.sections.expansion import expansion
 from sosp_core.report.sections.exports import exports
+from sosp_core.report.sections.graph import graph
 from sosp_core.report.sections.latency import latency
 from sosp_core.report.sections.origin import origin
 from sosp_core.report.sections.proofs import proofs
@@ -21,6 +22,7 @@ SECTIONS: tuple[Maker, ...] = (
     expansion,
     latency,
     exports,
+    graph,
     widths,
     training,
     refusals,

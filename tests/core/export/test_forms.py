@@ -12,7 +12,10 @@ import pytest
 from torch import nn
 
 from sosp_core.config import ExportConfig, Quantization
+from sosp_core.errors import UnsupportedModel
+from sosp_core.export import survive
 from sosp_core.export.result import Exported
+from sosp_core.export.survive import require_survivable
 from sosp_core.pipeline import Outcome, compress
 from tests.core.digits import INPUT, digits, digits_model, exported, recipe, save_digits
 
@@ -85,3 +88,11 @@ def test_a_form_that_cannot_be_made_is_a_warning_and_costs_nothing_else(tmp_path
     assert "model.int8.onnx" in warning
     assert "none of its operators" in warning
     assert not (tmp_path / "out" / "model.int8.onnx").exists()
+
+
+def test_what_onnx_runtime_dies_of_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_survivable(digits_model())
+    require_survivable(b"no model")  # an error, which the checks tell better
+    monkeypatch.setattr(survive, "LOAD", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    with pytest.raises(UnsupportedModel, match="SIGSEGV"):
+        require_survivable(digits_model())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +21,7 @@ from sosp_core.report.page import render_html
 from sosp_core.report.schema import report_schema
 from sosp_core.report.sections import SECTIONS
 from tests.core.digits import digits_model, recipe, save_digits
+from tests.core.report.test_charts import SVG, parsed
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,18 @@ def test_the_page_has_every_section_once_and_its_plots(outcome: Outcome) -> None
     for make in SECTIONS:
         section = make(outcome.report)
         assert page.count(f'<section id="{make.__name__}">') == (section is not None)
-    assert page.count("<svg") == 1 + 1 + 2, "latency, widths and two of training"
+    assert page.count("<svg") == 1 + 1 + 1 + 2, "latency, network, widths and two of training"
+
+
+def test_every_plot_of_the_page_is_a_picture_of_its_own(outcome: Outcome) -> None:
+    with zipfile.ZipFile(outcome.plots) as archive:
+        made = {name: archive.read(name).decode() for name in archive.namelist()}
+    assert list(made) == ["latency.svg", "graph.svg", "widths.svg", "training-1.svg", "training-2.svg"]
+    for svg in made.values():
+        root = parsed(svg.partition("\n")[2])
+        assert root.tag == f"{SVG}svg"
+        assert "var(" not in svg
+        assert set(re.findall(r"https?://[^\"]+", svg)) == {"http://www.w3.org/2000/svg"}
 
 
 def test_names_out_of_a_model_are_text_in_page_and_card(outcome: Outcome) -> None:
