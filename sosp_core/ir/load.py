@@ -85,12 +85,21 @@ def read_model(source: Path | bytes, limits: Limits = Limits()) -> ir.Model:
         raise ModelInvalid(reason=_first_line(error)) from error
     attach(references, beside)
     weights |= take_weights(proto)
+    del references
+    proto = _moved(proto)
     try:
         model = give_weights(ir.serde.deserialize_model(proto), weights)
     # NotImplementedError: element types and attributes that onnx-ir does not know.
     except (ir.serde.SerdeError, ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise ModelInvalid(reason=_first_line(error.__cause__ or error)) from error
     return raise_opset(model, opset) if opset else model
+
+
+def _moved(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy: a message frees nothing of what was taken out of it until all of it goes."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    return copy
 
 
 def _open(source: Path | bytes, limits: Limits) -> tuple[onnx.ModelProto, Beside]:
