@@ -145,6 +145,11 @@ class Settings(BaseSettings):
     republish_after_s: float = Field(
         default=30.0, gt=0, description="A queued job is announced again after this time if a worker is idle."
     )
+    deaf_after_s: float = Field(
+        default=60.0,
+        ge=0,
+        description="An idle worker that hears nothing of waiting jobs for this long is ended; 0: never.",
+    )
 
     @model_validator(mode="after")
     def _fill_urls(self) -> Self:

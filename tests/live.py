@@ -157,10 +157,10 @@ class Stack:
             self.api.wait()
             self.api = None
 
-    def start_worker(self, **settings: Any) -> subprocess.Popen[bytes]:
+    def start_worker(self, *, module: str = "worker", **settings: Any) -> subprocess.Popen[bytes]:
         changed = Settings(**(self.settings.model_dump() | settings))
         environment = self.environment() | changed.environment()
-        worker = self._spawn([sys.executable, "-m", "worker"], environment)
+        worker = self._spawn([sys.executable, "-m", module], environment)
         self.workers.append(worker)
         until(lambda: any(name.endswith(f":{worker.pid}") for name in self.present()), 180)
         return worker

@@ -13,7 +13,7 @@ from service.errors import CannotStart
 from service.jobs import queues
 from service.lifeline import die_with
 from service.settings import Settings
-from worker.app import create_worker
+from worker.app import create_worker, run
 
 NEEDED = ("onnx", "onnxruntime", "onnx2torch", "torch")
 
@@ -43,7 +43,7 @@ def main() -> None:
         app = create_worker(settings)
     except CannotStart as error:
         sys.exit(f"error: {error} [{error.code}]")
-    app.worker_main(["--quiet", "worker", *options])
+    sys.exit(run(app, options))
 
 
 if __name__ == "__main__":

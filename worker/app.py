@@ -5,9 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery, signals
+from celery.worker import state
 
 from service import logs
 from service.jobs.database import Database
@@ -17,6 +19,7 @@ from service.tracing import Traces
 from worker import tasks
 from worker.inspector import Inspector
 from worker.presence import Beacon
+from worker.vigil import DEAF, Vigil
 
 
 def create_worker(settings: Settings) -> Celery:
@@ -39,7 +42,21 @@ def create_worker(settings: Settings) -> Celery:
     tasks.register(app, settings, worker=worker, stopping=lambda: bool(stopping.value))
     signals.setup_logging.connect(lambda **kwargs: logs.configure(settings), weak=False)
     _announce(Beacon(settings, worker), Inspector(settings), stopping)
+    _watch(Vigil(settings, worker, lambda: _end_deaf(stopping)))
     return app
+
+
+def run(app: Celery, options: Sequence[str]) -> int:
+    """Work until told to stop; gives the status to end with."""
+    status = 0
+
+    def on_shutdown(sender: Any, **kwargs: Any) -> None:
+        nonlocal status
+        status = sender.exitcode or 0
+
+    signals.worker_shutdown.connect(on_shutdown, weak=False)
+    app.worker_main(["--quiet", "worker", *options])
+    return status
 
 
 def _worker_config() -> dict[str, Any]:
@@ -71,3 +88,16 @@ def _announce(beacon: Beacon, inspector: Inspector, stopping: Any) -> None:
     signals.worker_ready.connect(on_ready, weak=False)
     signals.worker_shutting_down.connect(on_shutting_down, weak=False)
     signals.worker_shutdown.connect(on_shutdown, weak=False)
+
+
+def _watch(vigil: Vigil) -> None:
+    """Keep a vigil from start to end."""
+    signals.worker_ready.connect(lambda **kwargs: vigil.start(), weak=False)
+    signals.task_received.connect(lambda **kwargs: vigil.hear(), weak=False)
+    signals.worker_shutdown.connect(lambda **kwargs: vigil.stop(), weak=False)
+
+
+def _end_deaf(stopping: Any) -> None:
+    """End in order: nothing is taken up any more, and a job that was just now is given back."""
+    stopping.value = 1
+    state.should_stop = DEAF

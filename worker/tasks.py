@@ -16,6 +16,7 @@ from service.jobs.messages import RUN_JOB
 from service.jobs.quotas import Quotas
 from service.settings import Settings
 from service.tracing import Traces
+from worker.receipt import Settled
 from worker.supervisor import Supervisor
 
 
@@ -33,7 +34,7 @@ def register(app: Celery, settings: Settings, *, worker: str, stopping: Callable
             db.close()
             traces.close()
 
-    app.task(name=RUN_JOB)(run_job)
+    app.task(name=RUN_JOB, Request=Settled)(run_job)
 
 
 def supervisor(
