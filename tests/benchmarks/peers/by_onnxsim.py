@@ -18,7 +18,8 @@ from sosp_core.structures.structures import STAYS, Alive
 from sosp_core.surgery.apply import slim
 from tests.benchmarks.peers.ground import Ground
 
-HALVINGS = 10
+#: It wants less than 1.
+MOST, HALVINGS = 0.99, 10
 BATCH = 32
 #: BatchNorm folded or not: the same function, rounded elsewhere. Seen 2e-5.
 TOLERANCE = 1e-3
@@ -51,19 +52,21 @@ def masks(ground: Ground, criterion: str) -> dict[float, Alive | None]:
 
 
 def _mask(ground: Ground, folded: onnx.ModelProto, prune: Prune, target: int) -> Alive | None:
-    low, high = 0.0, 0.99
-    best: tuple[Alive, onnx.ModelProto] | None = None
-    for sparsity in [high, *[None] * HALVINGS]:
-        tried = (low + high) / 2 if sparsity is None else sparsity
-        pruned = prune(folded, sparsity=tried)
-        alive = _read_off(ground, folded, pruned)
-        if ground.macs(alive) <= target:
-            high, best = tried, (alive, pruned)
-        elif sparsity is not None:
-            return None
+    def tried(sparsity: float) -> tuple[Alive, onnx.ModelProto]:
+        pruned = prune(folded, sparsity=sparsity)
+        return _read_off(ground, folded, pruned), pruned
+
+    low, high = 0.0, MOST
+    best = tried(high)
+    if ground.macs(best[0]) > target:
+        return None
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        found = tried(middle)
+        if ground.macs(found[0]) > target:
+            low = middle
         else:
-            low = tried
-    assert best is not None
+            high, best = middle, found
     _require_same(ground, *best)
     return best[0]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import Any
 
 from tests.benchmarks.peers.ground import Result, Settings
@@ -60,16 +60,20 @@ def table(network: str) -> Iterator[str]:
     """Criteria with mean and spread of the accuracy, by share; the best first."""
     own = [r for r in rows() if r["network"] == network and r["accuracy"] is not None]
     shares = sorted({r["share"] for r in own}, reverse=True)
-    heads = "".join(f" {s:.0%} of the MACs: before training | after |" for s in shares)
-    yield f"| {network} | scores taken in |{heads}"
-    yield "|---|---|" + "---|---|" * len(shares)
+    heads = "".join(f" {s:.0%} of the MACs: reached | parameters | before training | after |" for s in shares)
+    yield f"| {network} |{heads} scores, training |"
+    yield "|---|" + "---|---|---|---|" * len(shares) + "---|"
     for criterion in sorted({r["criterion"] for r in own}, key=lambda c: -_mean(own, c, shares)):
         cells = []
         for share in shares:
             here = [r for r in own if r["criterion"] == criterion and r["share"] == share]
-            cells += [spread([r["pruned"] for r in here]), spread([r["accuracy"] for r in here])]
-        took = mean(r["score_s"] for r in own if r["criterion"] == criterion)
-        yield f"| {criterion} | {took:.0f} s | " + " | ".join(cells) + " |"
+            cells += [percent([r[cost] for r in here]) for cost in ("macs", "params")]
+            cells += [spread([r[quality] for r in here]) for quality in ("pruned", "accuracy")]
+        took = " s, ".join(
+            f"{median(r[t] for r in own if r['criterion'] == criterion):.0f}"
+            for t in ("score_s", "finetune_s")
+        )
+        yield f"| {criterion} | {' | '.join(cells)} | {took} s |"
 
 
 def spread(values: Sequence[float]) -> str:
@@ -78,6 +82,11 @@ def spread(values: Sequence[float]) -> str:
         return "not run"
     many = "" if len(values) == len(SEEDS) else f" ({len(values)} seed{'s' * (len(values) > 1)})"
     return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "") + many
+
+
+def percent(values: Sequence[float]) -> str:
+    """The mean of shares."""
+    return f"{mean(values):.1%}" if values else ""
 
 
 def _mean(own: Sequence[Row], criterion: str, shares: Sequence[float]) -> float:

@@ -22,7 +22,7 @@ IMAGES = SHARED / "data" / "cifar10_small.npz"
 #: The network trained here, kept so that a run that was cut short goes on with the same one.
 TRAINED = ROOT / "build" / "benchmarks" / "vgg_cifar10.onnx"
 MEAN, STD = (np.array(v, np.float32)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-VGG_EPOCHS, VGG_BATCH, VGG_RATE = 10, 64, 0.08
+VGG_EPOCHS, VGG_BATCH, VGG_RATE = 6, 64, 0.08
 
 
 @dataclass(frozen=True, kw_only=True)
