@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from xml.etree import ElementTree
 
@@ -87,9 +86,7 @@ def dense(count: int) -> list[Block]:
 
 @pytest.mark.parametrize("count", [20, 1000])
 def test_no_track_runs_through_the_mark_of_a_stranger(count: int) -> None:
-    began = time.perf_counter()
     svg = network(dense(count))
-    assert time.perf_counter() - began < 2.0
     assert len(svg) < 1500 * count
     root = parsed(svg)
     stops = [r for r in root.iter(f"{SVG}rect") if r.get("class") == "stop ground"]

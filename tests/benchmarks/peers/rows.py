@@ -1,0 +1,105 @@
+"""The rows of the comparison as a JSON file, and as the tables of the documentation.
+
+``python -m tests.benchmarks.peers.rows`` writes the tables into ``docs/benchmarks.md``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from statistics import mean, median, stdev
+from typing import Any
+
+from tests.benchmarks.peers.ground import Result, Settings
+from tests.benchmarks.peers.subjects import ROOT
+
+RAW, PAGE = ROOT / "docs" / "raw" / "against_peers.json", ROOT / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- against_peers: made from docs/raw/against_peers.json -->", "<!-- /against_peers -->"
+SEEDS = (0, 1, 2)
+
+Row = dict[str, Any]
+
+
+def rows() -> list[Row]:
+    """All that have been made so far."""
+    return json.loads(RAW.read_text())["rows"] if RAW.exists() else []
+
+
+def find(network: str, share: float, criterion: str, seed: int, settings: Settings) -> Row | None:
+    """A row that was made with these settings."""
+    wanted = {"network": network, "share": share, "criterion": criterion, "seed": seed}
+    wanted["settings"] = settings.told()
+    return next((r for r in rows() if all(r[k] == v for k, v in wanted.items())), None)
+
+
+def add(
+    network: str,
+    share: float,
+    criterion: str,
+    seed: int,
+    settings: Settings,
+    result: Result | None,
+    score_s: float,
+) -> None:
+    """Write a row at once, in the place of one of other settings; no result: the target was not reached."""
+    key = {"network": network, "share": share, "criterion": criterion, "seed": seed}
+    row = {**key, "settings": settings.told(), "score_s": round(score_s, 1)}
+    row |= {k: round(v, 4) for k, v in asdict(result).items()} if result else {"accuracy": None}
+    others = [r for r in rows() if any(r[k] != v for k, v in key.items())]
+    lines = ",\n".join(json.dumps(r) for r in sorted([*others, row], key=_order))
+    RAW.parent.mkdir(exist_ok=True)
+    RAW.write_text(f'{{"rows": [\n{lines}\n]}}\n')
+
+
+def _order(row: Row) -> tuple[str, float, str, int]:
+    return row["network"], -row["share"], row["criterion"], row["seed"]
+
+
+def table(network: str) -> Iterator[str]:
+    """Criteria with mean and spread of the accuracy, by share; the best first."""
+    own = [r for r in rows() if r["network"] == network and r["accuracy"] is not None]
+    shares = sorted({r["share"] for r in own}, reverse=True)
+    heads = "".join(f" {s:.0%} of the MACs: reached | parameters | before training | after |" for s in shares)
+    yield f"| {network} |{heads} scores, training |"
+    yield "|---|" + "---|---|---|---|" * len(shares) + "---|"
+    for criterion in sorted({r["criterion"] for r in own}, key=lambda c: -_mean(own, c, shares)):
+        cells = []
+        for share in shares:
+            here = [r for r in own if r["criterion"] == criterion and r["share"] == share]
+            cells += [percent([r[cost] for r in here]) for cost in ("macs", "params")]
+            cells += [spread([r[quality] for r in here]) for quality in ("pruned", "accuracy")]
+        took = " s, ".join(
+            f"{median(r[t] for r in own if r['criterion'] == criterion):.0f}"
+            for t in ("score_s", "finetune_s")
+        )
+        yield f"| {criterion} | {' | '.join(cells)} | {took} s |"
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation; how many, where there are not as many as seeds."""
+    if not values:
+        return "not run"
+    many = "" if len(values) == len(SEEDS) else f" ({len(values)} seed{'s' * (len(values) > 1)})"
+    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "") + many
+
+
+def percent(values: Sequence[float]) -> str:
+    """The mean of shares."""
+    return f"{mean(values):.1%}" if values else ""
+
+
+def _mean(own: Sequence[Row], criterion: str, shares: Sequence[float]) -> float:
+    return mean(r["accuracy"] for r in own if r["criterion"] == criterion)
+
+
+def write_page() -> None:
+    """Put the tables between their marks."""
+    networks = dict.fromkeys(r["network"] for r in rows())
+    told = "\n\n".join("\n".join(table(n)) for n in networks)
+    before, rest = PAGE.read_text("utf-8").split(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{told}\n\n{END}{rest.split(END)[1]}", "utf-8")
+
+
+if __name__ == "__main__":
+    write_page()
