@@ -98,7 +98,10 @@ def _run(settings: Settings, app: FastAPI, on_ready: Callable[[str], None]) -> N
         signal.signal(signal.SIGTERM, _interrupt)
         with WorkerKeeper(settings):
             on_ready(f"http://{host}:{port}")
-            uvicorn.Server(config).run(sockets=[listener])
+            server = uvicorn.Server(config)
+            server.run(sockets=[listener])
+            if server.started:  # It only ever ends because it was told to, however asyncio takes the signal.
+                raise KeyboardInterrupt
 
 
 def _require_keys_elsewhere(settings: Settings, keys: Keys) -> None:

@@ -33,7 +33,8 @@ def test_metrics_tell_of_jobs_stages_workers_and_requests(bench: Bench) -> None:
     waiting = bench.submit(queue="bench.absent")
     text = bench.stack.get("/metrics").text
     done = {"queue": "any", "state": "succeeded"}
-    assert value(text, "sosp_jobs", **done) == value(before, "sosp_jobs", **done) + 1
+    # Not equal: jobs that tests before this one left may end meanwhile.
+    assert value(text, "sosp_jobs", **done) >= value(before, "sosp_jobs", **done) + 1
     assert value(text, "sosp_jobs", queue="bench.absent", state="queued") == 1
     assert value(text, "sosp_queue_oldest_seconds", queue="bench.absent") >= 0
     assert value(text, "sosp_workers", queue="any") == 1

@@ -24,7 +24,7 @@ def sign_in(web: TestClient, text: str, target: str = "/jobs") -> object:
     return web.post("/sign-in", data={"csrf": token, "key": text, "next": target})
 
 
-def test_who_is_not_signed_in_is_asked_to_and_comes_back(web: TestClient, key: tuple[str, str]) -> None:
+def test_who_is_not_signed_in_is_asked_to_and_comes_back(key: tuple[str, str], web: TestClient) -> None:
     for path in ("/", "/jobs", "/new?model=x", "/compare", "/jobs/job_x"):
         answer = web.get(path)
         assert answer.status_code == 303
