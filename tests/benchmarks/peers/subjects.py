@@ -108,7 +108,8 @@ def vgg() -> nn.Sequential:
 def network(name: str) -> Network | None:
     """A network by name; None if its file is not there."""
     if name == "vgg_cifar10":
-        return None if not IMAGES.exists() else _of_file(name, _trained_vgg(), vgg, (), ("18",))
+        classifier = str(len(vgg()) - 1)
+        return _of_file(name, _trained_vgg(), vgg, (), (classifier,)) if IMAGES.exists() else None
     file = SHARED / "models" / f"{name}.onnx"
     if not (file.exists() and IMAGES.exists()):
         return None
