@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
+
+from tests.zoo import exporting
 
 TRAINED_ON = 1200
 
@@ -76,19 +76,14 @@ def files(kind: str, place: Path) -> tuple[Path, Path, Path]:
     """Model, calibration data and test data of a network."""
     network, side = trained(kind)
     x, y = images(side)
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            *(network, (x[:2],), file),
-            dynamo=False,
-            opset_version=17,
-            input_names=["image"],
-            output_names=["scores"],
-            dynamic_axes={"image": {0: "N"}, "scores": {0: "N"}},
-        )
+    file = exporting.classic(
+        *(network, (x[:2],)),
+        input_names=["image"],
+        output_names=["scores"],
+        dynamic_axes=exporting.batches("image", "scores"),
+    )
     model, data, test = place / f"{kind}.onnx", place / "data.npz", place / "test.npz"
-    model.write_bytes(file.getvalue())
+    model.write_bytes(file)
     np.savez(data, image=x[:TRAINED_ON].numpy(), labels=y[:TRAINED_ON].numpy())
     np.savez(test, image=x[TRAINED_ON:].numpy(), labels=y[TRAINED_ON:].numpy())
     return model, data, test

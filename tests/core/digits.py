@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from sosp_core.config import BenchmarkConfig, Budget, FinetuneConfig, PruneConfig, Recipe
+from tests.zoo import exporting
 
 INPUT, OUTPUT = "image", "scores"
 
@@ -63,20 +62,14 @@ def trained() -> nn.Module:
 
 def exported(model: nn.Module, *, batch: int | None = None, output: str = OUTPUT) -> bytes:
     """The classic exporter's file, with BatchNormalization kept as nodes."""
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            *(model, (torch.zeros(batch or 2, 1, 8, 8),), file),
-            dynamo=False,
-            opset_version=17,
-            training=torch.onnx.TrainingMode.EVAL,
-            do_constant_folding=False,
-            input_names=[INPUT],
-            output_names=[output],
-            dynamic_axes=None if batch else {INPUT: {0: "N"}, output: {0: "N"}},
-        )
-    return file.getvalue()
+    return exporting.classic(
+        *(model, (torch.zeros(batch or 2, 1, 8, 8),)),
+        training=torch.onnx.TrainingMode.EVAL,
+        do_constant_folding=False,
+        input_names=[INPUT],
+        output_names=[output],
+        dynamic_axes=None if batch else exporting.batches(INPUT, output),
+    )
 
 
 @cache

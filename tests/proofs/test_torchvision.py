@@ -6,10 +6,7 @@ Random weights: what is proved is the way through a graph, not what the network 
 from __future__ import annotations
 
 import gc
-import io
-import logging
 import sys
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +27,7 @@ from sosp_core.select.rules import Rules
 from sosp_core.structures.gating import gate_model
 from sosp_core.surgery.apply import slim
 from sosp_core.surgery.verify import outputs_of, require_close, require_loadable
+from tests.zoo import exporting
 from tests.zoo.built import Built, prepare, random_mask
 from tests.zoo.exact import outputs_in_double
 from tests.zoo.networks import trained
@@ -124,21 +122,11 @@ class Exporter:
 
     def file(self, module: nn.Module, x: torch.Tensor) -> bytes:
         x = torch.cat([x, x]) if self.free else x  # a batch of one would be taken for a constant
-        target = io.BytesIO()
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if self.dynamo:
-                free: dict[str, Any] = {"dynamic_shapes": ({0: torch.export.Dim("N")},)} if self.free else {}
-                program = torch.onnx.export(module, (x,), dynamo=True, verbose=False, **free)
-                assert program is not None
-                program.save(target)
-            else:
-                free = {"dynamic_axes": {"x": {0: "N"}}} if self.free else {}
-                torch.onnx.export(
-                    module, (x,), target, dynamo=False, opset_version=17, input_names=["x"], **free
-                )
-        return target.getvalue()
+        if self.dynamo:
+            free: dict[str, Any] = {"dynamic_shapes": ({0: torch.export.Dim("N")},)} if self.free else {}
+            return exporting.current(module, (x,), **free)
+        free = {"dynamic_axes": exporting.batches("x")} if self.free else {}
+        return exporting.classic(module, (x,), input_names=["x"], **free)
 
 
 EXPORTERS = [Exporter(dynamo=dynamo, free=free) for dynamo in (False, True) for free in (False, True)]

@@ -6,9 +6,6 @@ writes for the family, not what the network can do.
 
 from __future__ import annotations
 
-import io
-import logging
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.zoo import blocks, recurrent, transformers
+from tests.zoo import blocks, exporting, recurrent, transformers
 from tests.zoo.built import Built, prepare
 
 INPUT, OUTPUT = "images", "scores"
@@ -341,40 +338,19 @@ def trained(module: nn.Module, seed: int = 0) -> nn.Module:
 @cache
 def export(which: Export) -> bytes:
     """The ONNX file, with a dynamic batch."""
-    module = trained(which.family.make())
-    x = which.family.sample
-    file = io.BytesIO()
-    level = logging.getLogger("torch.onnx").level
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if which.dynamo:
-            batch = torch.export.Dim("N")
-            opset = (
-                {} if which.family.current_opset is None else {"opset_version": which.family.current_opset}
-            )
-            program = torch.onnx.export(
-                *(module, (x,)),
-                dynamo=True,
-                dynamic_shapes=({0: batch},),
-                verbose=False,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                **opset,
-            )
-            assert program is not None
-            program.save(file)
-        else:
-            torch.onnx.export(
-                *(module, (x,), file),
-                dynamo=False,
-                opset_version=which.family.opset,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_axes={INPUT: {0: "N"}, OUTPUT: {0: "N"}},
-            )
-    logging.getLogger("torch.onnx").setLevel(level)
-    return file.getvalue()
+    family = which.family
+    module, names = trained(family.make()), {"input_names": [INPUT], "output_names": [OUTPUT]}
+    if not which.dynamo:
+        return exporting.classic(
+            module,
+            (family.sample,),
+            opset=family.opset,
+            dynamic_axes=exporting.batches(INPUT, OUTPUT),
+            **names,
+        )
+    opset = {} if family.current_opset is None else {"opset_version": family.current_opset}
+    free = ({0: torch.export.Dim("N")},)
+    return exporting.current(module, (family.sample,), dynamic_shapes=free, **names, **opset)
 
 
 @cache

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
+
+from tests.zoo import exporting
 
 ROOT = Path(__file__).parents[3]
 SHARED = ROOT.parent / "shared"
@@ -186,16 +186,10 @@ def _shaken(x: Tensor) -> Tensor:
 
 
 def _export(net: nn.Module) -> bytes:
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            *(net, (torch.zeros(2, 3, 32, 32),), file),
-            dynamo=False,
-            opset_version=17,
-            training=torch.onnx.TrainingMode.PRESERVE,  # in any other, the exporter folds BatchNorm away
-            input_names=["input"],
-            output_names=["logits"],
-            dynamic_axes={"input": {0: "N"}, "logits": {0: "N"}},
-        )
-    return file.getvalue()
+    return exporting.classic(
+        *(net, (torch.zeros(2, 3, 32, 32),)),
+        training=torch.onnx.TrainingMode.PRESERVE,  # in any other, the exporter folds BatchNorm away
+        input_names=["input"],
+        output_names=["logits"],
+        dynamic_axes=exporting.batches("input", "logits"),
+    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,7 @@ from sosp_core.structures.discover import discover
 from sosp_core.structures.gating import gate_model
 from sosp_core.surgery.apply import slim
 from sosp_core.surgery.verify import outputs_of, require_close
+from tests.zoo import exporting
 from tests.zoo.bert import HEADS, KINDS, LENGTH, VOCABULARY, WIDTH, Bert
 from tests.zoo.built import Built, prepare, random_mask
 from tests.zoo.graphs import as_model
@@ -40,22 +39,13 @@ def tokens() -> dict[str, Array]:
     return dict(zip(NAMES, (ids, seen, kind), strict=True))
 
 
-def exported(path: Path, *, dynamo: bool, gelu: str) -> None:
+def exported(*, dynamo: bool, gelu: str) -> bytes:
     module = trained(Bert(gelu, sliced=gelu == "none"))
-    example = tuple(torch.as_tensor(a[:2]) for a in tokens().values())
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if dynamo:
-            free = ({0: torch.export.Dim("N")},) * 3
-            program = torch.onnx.export(module, example, dynamo=True, verbose=False, dynamic_shapes=free)
-            assert program is not None
-            program.save(path)
-        else:
-            axes = {name: {0: "N"} for name in NAMES}
-            torch.onnx.export(
-                *(module, example, path), dynamo=False, opset_version=14, input_names=NAMES, dynamic_axes=axes
-            )
+    example = [torch.as_tensor(a[:2]) for a in tokens().values()]
+    if dynamo:
+        return exporting.current(module, example, dynamic_shapes=({0: torch.export.Dim("N")},) * 3)
+    axes = exporting.batches(*NAMES)
+    return exporting.classic(module, example, opset=14, input_names=NAMES, dynamic_axes=axes)
 
 
 def require_exact(built: Built) -> None:
@@ -80,7 +70,7 @@ def test_what_the_transformer_optimiser_writes(
     dynamo: bool, gelu: str, fused: set[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "encoder.onnx"
-    exported(path, dynamo=dynamo, gelu=gelu)
+    path.write_bytes(exported(dynamo=dynamo, gelu=gelu))
     options = {"model_type": "bert", "num_heads": HEADS, "hidden_size": WIDTH, "opt_level": 0}
     optimize_model(str(path), **options).save_model_to_file(str(path))
     model = normalize(load_model(path))
