@@ -21,6 +21,7 @@ from service.guard import Guard
 from service.jobs.messages import BROKER_ERRORS
 from service.middleware import RequestContext
 from service.problems import Problem
+from service.rounds import unbroken
 from service.routes import (
     artifacts,
     datasets,
@@ -121,12 +122,8 @@ def create_app(settings: Settings | None = None, traces: Traces | None = None) -
 async def _call_back(parts: Parts) -> None:
     """Deliver what is due; apart from the housekeeping, which must not wait for other servers."""
     while True:
-        try:
+        with unbroken("callbacks", SQLAlchemyError):
             await run_in_threadpool(parts.callbacks.deliver)
-        except SQLAlchemyError as error:
-            log.warning("callbacks: %s; the next round tries again", error)
-        except Exception:  # as below
-            log.exception("callbacks: a round ended; the next one tries again")
         await asyncio.sleep(parts.settings.reap_interval_s)
 
 
@@ -134,16 +131,11 @@ async def _keep_house(parts: Parts) -> None:
     """Sweep for lost jobs, and less often for files nobody needs, while the application runs."""
     clean_at = 0.0
     while True:
-        try:
+        with unbroken("housekeeping", SQLAlchemyError, OSError, CannotStart, *BROKER_ERRORS):
             await run_in_threadpool(parts.reaper.sweep)
             if time.monotonic() >= clean_at:
                 clean_at = time.monotonic() + parts.settings.gc_interval_s
                 await run_in_threadpool(parts.doorbell.prune)
                 swept = await run_in_threadpool(parts.upkeep.sweep)
                 log.info("removed what nothing refers to: %s", swept)
-        except (SQLAlchemyError, OSError, CannotStart, *BROKER_ERRORS) as error:
-            log.warning("housekeeping: %s; the next round tries again", error)
-        # Whatever it is: a task that ends is not noticed, and lost jobs would stay lost from then on.
-        except Exception:
-            log.exception("housekeeping: a round ended; the next one tries again")
         await asyncio.sleep(parts.settings.reap_interval_s)

@@ -82,7 +82,7 @@ def sensitivity(model: Path | bytes, data: Path) -> Sensitivity:
         NothingToCompress: There is nothing to mask.
     """
     recipe = Recipe(prune=PruneConfig(samples=SAMPLES, augment="none"))
-    subject, _ = convert(load(model, data, None, recipe))
+    subject = convert(load(model, data, None, recipe))
     shapes = observe_shapes(subject.model, subject.probe)
     structures = discover(subject.model, shapes)
     if structures.count == 0:

@@ -14,6 +14,7 @@ from service.errors import TimeLimitExceeded, UploadDamaged
 from service.jobs.blobs import Blobs
 from service.jobs.failure import tell
 from service.jobs.inspections import Inspections, Request
+from service.rounds import unbroken
 from service.settings import Settings
 from sosp_core.checkpoints import CheckpointFolder
 from sosp_core.errors import SospError
@@ -50,13 +51,9 @@ class Inspector:
 
     def _run(self) -> None:
         while not self._done.wait(POLL_S):
-            try:
+            with unbroken("inspecting a model", OSError, SospError):
                 if (request := self._requests.take()) is not None:
                     self._answer(request)
-            except (OSError, SospError) as error:
-                log.warning("cannot inspect a model: %s", error)
-            except Exception:  # a thread that ends is not noticed: nobody would inspect from then on
-                log.exception("cannot inspect a model")
 
     def _answer(self, request: Request) -> None:
         began = time.monotonic()

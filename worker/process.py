@@ -63,25 +63,9 @@ class Child:
         self._kills = memory.kills()
         self._lines = Lines()
         self._pipe, theirs = os.pipe()
-        try:
-            self._process = self._start(work, inputs, recipe, kept, theirs)
-        except OSError:
-            os.close(self._pipe)
-            raise
-        finally:
-            os.close(theirs)
-
-    def _start(
-        self,
-        work: Path,
-        inputs: dict[str, Path],
-        recipe: dict[str, Any] | None,
-        kept: CheckpointFolder,
-        pipe: int,
-    ) -> subprocess.Popen[bytes]:
         order = Order(
             parent=os.getpid(),
-            pipe=pipe,
+            pipe=theirs,
             model=str(inputs["model"]),
             data=str(inputs.get("data", "")),
             evaluation=str(inputs["evaluation"]) if "evaluation" in inputs else None,
@@ -89,9 +73,18 @@ class Child:
             out=str(work / "out"),
             checkpoints=str(kept.folder),
             checkpoint_every_s=kept.every_s,
-            limits=asdict(self._limits),
+            limits=asdict(limits),
         )
-        order.save(work / "order.json")
+        try:
+            order.save(work / "order.json")
+            self._process = self._start(work, theirs)
+        except OSError:
+            os.close(self._pipe)
+            raise
+        finally:
+            os.close(theirs)
+
+    def _start(self, work: Path, pipe: int) -> subprocess.Popen[bytes]:
         # To append: the child goes on at the end of a log that was cut.
         with self._log.open("ab") as log:
             return subprocess.Popen(

@@ -18,6 +18,7 @@ from service.jobs import queues
 from service.jobs.database import Database
 from service.jobs.messages import Doorbell
 from service.jobs.unheard import Lookout
+from service.rounds import unbroken
 from service.settings import Settings
 
 #: How a worker ends that hears nothing; EX_TEMPFAIL of sysexits.h.
@@ -82,24 +83,18 @@ class Vigil:
     def _run(self) -> None:
         while not self._done.wait(self._every_s):
             self._young = max(0, self._young - 1)
-            try:
+            with unbroken("looking for jobs that wait unheard", SQLAlchemyError):
                 if self._deaf() and not self._young and self._broker_answers() and self._deaf():
                     self._leave()
                     return
-            except SQLAlchemyError as error:
-                log.warning("cannot look whether jobs wait unheard: %s", error)
-                self._unheard = {}
-            except Exception:  # a thread that ends is not noticed
-                log.exception("cannot look whether jobs wait unheard")
 
     def _deaf(self) -> bool:
         """Look once more; whether some job has proved by now that we hear nothing."""
+        known, self._unheard = self._unheard, {}  # a look that fails proves nothing of those before it
         look = self._lookout.look()
         if self._heard.is_set() or look.busy:
             self._heard.clear()
-            self._unheard = {}
             return False
-        known = self._unheard
         self._unheard = {job: known.get(job, Unheard(at, at)) for job, at in look.waiting.items()}
         for job, unheard in self._unheard.items():
             unheard.looks, unheard.last = unheard.looks + 1, look.waiting[job]

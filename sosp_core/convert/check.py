@@ -10,6 +10,7 @@ import onnx_ir as ir
 import torch
 
 from sosp_core.convert.network import Network
+from sosp_core.convert.table import UNFIT
 from sosp_core.errors import ConversionDiverged, ConversionFailed
 from sosp_core.ir.view import values
 from sosp_core.runtime.distance import relative_error
@@ -100,9 +101,9 @@ def _failing_as_one() -> Iterator[None]:
     """Whatever torch makes of operands that do not fit becomes one kind of error."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, ConversionDiverged):
+    except torch.OutOfMemoryError:
         raise
-    except Exception as error:
+    except UNFIT as error:
         at = next(iter(getattr(error, "__notes__", [])), None)
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConversionFailed(reason=reason, node=at) from error

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import sosp_core.convert as families
 from sosp_core.convert.onnx2torch_fallback import Fallback
-from sosp_core.convert.table import Compute, Operator, Unconvertible, converters
+from sosp_core.convert.table import UNFIT, Compute, Operator, Unconvertible, converters
 from sosp_core.errors import UnsupportedOps
 from sosp_core.ir.view import constant, inputs, is_float, label
 
@@ -162,7 +162,7 @@ class Network(nn.Module):
     def _results(self, step: _Step, env: Mapping[str, Tensor]) -> dict[str, Tensor]:
         try:
             result = step.compute(*(self._fetch(operand, env) for operand in step.operands))
-        except Exception as error:  # raised again: all it gains is the node it happened at
+        except UNFIT as error:  # raised again: all it gains is the node it happened at
             error.add_note(step.node)
             raise
         results = result if isinstance(result, tuple | list) else (result,)
@@ -209,7 +209,7 @@ def survey(model: ir.Model) -> Survey:
             found.refused[operator.name] = f"{label(node)} at opset {operator.opset}: {reason}"
             continue
         # Attributes of a kind or number that the operator's definition does not have end anywhere.
-        except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, AttributeError) as error:
+        except UNFIT as error:
             what = f"its attributes are not as defined ({type(error).__name__}: {error})".splitlines()[0]
             found.refused[operator.name] = f"{label(node)} at opset {operator.opset}: {what}"
             continue

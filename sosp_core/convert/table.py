@@ -61,6 +61,19 @@ class Unconvertible(Exception):
     """A converter declines this node; ``str(error)`` says why in a few words."""
 
 
+#: What torch and converters raise of attributes, or of operands, that an operator does not take.
+UNFIT = (
+    Unconvertible,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    AttributeError,
+    AssertionError,
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Converter:
     """A converter and where it is valid.

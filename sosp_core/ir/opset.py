@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import onnx
 import onnx_ir as ir
+from google.protobuf.message import EncodeError
 from onnx import version_converter
+from onnx.shape_inference import InferenceError
 
 from sosp_core.errors import ModelInvalid
 from sosp_core.ir import wire
@@ -24,6 +26,10 @@ STANDARD_NAME = {
 }
 #: By name in the standard.
 SINCE = {"LayerNormalization": 17, "RMSNormalization": 23}
+
+
+#: A message over 2 GiB, and what the converter has no way for or finds no shapes in.
+UNRAISABLE = (EncodeError, version_converter.ConvertError, InferenceError, RuntimeError, ValueError)
 
 
 def set_aside(proto: onnx.ModelProto) -> int:
@@ -49,8 +55,7 @@ def raise_opset(model: ir.Model, version: int) -> ir.Model:
         proto = ir.to_proto(model)
         if model.opset_imports.get("", 1) < version:
             proto = version_converter.convert_version(proto, version)
-    # A message over 2 GiB, and whatever the converter has no way for; its errors have no base class.
-    except Exception as error:
+    except UNRAISABLE as error:
         reason = f"it has normalisations of opset {version}, and cannot be raised to that: {error}"
         raise ModelInvalid(reason=reason.splitlines()[0]) from error
     for node in wire.nodes(proto):

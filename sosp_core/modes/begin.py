@@ -15,13 +15,11 @@ class Begun:
     """A job that may go on.
 
     Attributes:
-        conversion: Error of the proof of the network.
         kept: Checkpoints of this very work.
     """
 
     subject: Subject
     choice: Choice
-    conversion: float
     kept: Kept
 
 
@@ -30,8 +28,8 @@ def begin(run: Run, source: Source) -> Begun:
     with run.stage("load"):
         subject = load(source.model, source.data, source.evaluation, run.recipe)
     with run.stage("convert"):
-        subject, conversion = convert(subject)
+        subject = convert(subject)
         kept = run.kept(subject)
     with run.stage("discover"):
         choice = offer(subject)
-    return Begun(subject=subject, choice=choice, conversion=conversion, kept=kept)
+    return Begun(subject=subject, choice=choice, kept=kept)

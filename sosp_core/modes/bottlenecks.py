@@ -72,7 +72,7 @@ def bottlenecks(run: Run, source: Source) -> Outcome:
             timed=timed[0],
             exports=exports,
             history=first.training,
-            checks=Checks(conversion=begun.conversion, surgery=wide.error, write_back=written[0][1]),
+            checks=Checks(conversion=begun.subject.conversion, surgery=wide.error, write_back=written[0][1]),
             warnings=unlabelled(subject),
             expansion=Expansion(
                 diagnosis=found,

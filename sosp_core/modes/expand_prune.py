@@ -75,7 +75,7 @@ def expand_prune(run: Run, source: Source) -> Outcome:
             exports=exports,
             history=done.history,
             checks=Checks(
-                conversion=begun.conversion,
+                conversion=begun.subject.conversion,
                 surgery=max(done.surgery, wide.error),
                 write_back=done.write_back,
             ),

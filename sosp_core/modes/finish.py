@@ -106,7 +106,6 @@ def publish(
     subject: Subject,
     choice: Choice,
     done: Finished,
-    conversion: float,
     besides: Besides = Besides(),
 ) -> Outcome:
     """Time it, make further forms of it, and tell everything."""
@@ -129,7 +128,7 @@ def publish(
             timed=timed,
             exports=exports,
             history=done.history,
-            checks=Checks(conversion=conversion, surgery=done.surgery, write_back=done.write_back),
+            checks=Checks(conversion=subject.conversion, surgery=done.surgery, write_back=done.write_back),
             warnings=(*slower(timed), *_missed(done, besides)),
         )
         report = replace(

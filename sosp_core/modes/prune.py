@@ -21,8 +21,8 @@ def prune(run: Run, source: Source) -> Outcome:
     begun = begin(run, source)
     subject, choice, kept = begun.subject, begun.choice, begun.kept
     if run.recipe.prune.budget.max_drop is not None:
-        return search(run, subject, choice, begun.conversion)
+        return search(run, subject, choice)
     with run.stage("score"):
         codec = plan_codec(choice)
         plan = run.once(kept, "score", codec, lambda: choose(subject, choice, progress, device))
-    return publish(run, subject, choice, finish(run, subject, choice, plan, kept), begun.conversion)
+    return publish(run, subject, choice, finish(run, subject, choice, plan, kept))

@@ -23,7 +23,7 @@ from sosp_core.stages.trail import Trail
 SHORT = 0.15
 
 
-def search(run: Run, subject: Subject, choice: Choice, conversion: float) -> Outcome:
+def search(run: Run, subject: Subject, choice: Choice) -> Outcome:
     """Compress until the quality falls by ``max_drop``.
 
     Cost: at most ``TRIES`` short fine-tunings and ``FINALS`` whole ones.
@@ -47,7 +47,7 @@ def search(run: Run, subject: Subject, choice: Choice, conversion: float) -> Out
     quick = replace(subject, recipe=replace(run.recipe, finetune=short))
     tried = bisect(lambda keep: attempt(keep, quick), most, choice.target / choice.total)
     finals = verify(lambda keep: attempt(keep, subject), most, tried)
-    return publish(run, subject, choice, last[0], conversion, Besides(tries=(*tried, *finals)))
+    return publish(run, subject, choice, last[0], Besides(tries=(*tried, *finals)))
 
 
 def shortened(config: FinetuneConfig, samples: int) -> FinetuneConfig:

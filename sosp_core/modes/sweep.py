@@ -44,7 +44,7 @@ def sweep(run: Run, source: Source) -> Outcome:
     points, chosen = _points(shares, made, timed, files)
     models = {p.model: content for p, content in zip(points, files, strict=True)}
     besides = Besides(points=points, models=models, timed=timed[chosen])
-    return publish(run, subject, choice, made[chosen], begun.conversion, besides)
+    return publish(run, subject, choice, made[chosen], besides)
 
 
 def _points(

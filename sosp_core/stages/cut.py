@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import onnx_ir as ir
 import torch
 
-from sosp_core.convert.check import rounding_of
 from sosp_core.convert.network import Network
 from sosp_core.errors import SurgeryDiverged
 from sosp_core.stages.choose import Choice
@@ -38,7 +37,7 @@ def cut(subject: Subject, choice: Choice, alive: Alive, device: torch.device) ->
     model = slim(subject.model, choice.structures, alive)
     probe = subject.probe
     masked = outputs_of(choice.gated(subject).mask(alive), probe)
-    tolerance = max(TOLERANCE, rounding_of(subject.model), subject.rounding)
+    tolerance = max(TOLERANCE, subject.rounding)
     error = require_close(outputs_of(model, probe), masked, tolerance, SurgeryDiverged)
     if subject.recipe.prune.compensate:
         model = _compensated(subject, choice, model, alive, device)

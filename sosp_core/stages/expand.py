@@ -15,7 +15,6 @@ from sosp_core.bottleneck.detect import Diagnosis, diagnose
 from sosp_core.bottleneck.expand import Extra, alike, by_factor
 from sosp_core.checkpoints import Kept
 from sosp_core.config import Budget, Metric, Recipe
-from sosp_core.convert.check import rounding_of
 from sosp_core.cost.model import CostModel, measure
 from sosp_core.errors import ModelError, NoBottleneck, NothingToWiden, WideningDiverged
 from sosp_core.ir.load import load_model
@@ -203,7 +202,7 @@ class _Attempts:
     def __init__(self, subject: Subject, structures: Structures) -> None:
         self._subject, self._structures = subject, structures
         self._expected = outputs_of(subject.model, subject.probe)
-        self.tolerance = max(EXACT, rounding_of(subject.model), subject.rounding)
+        self.tolerance = max(EXACT, subject.rounding)
 
     def __call__(self, extra: Extra) -> tuple[ir.Model, dict[str, float]]:
         """A widened model, and how far each output is from the original's: infinitely, if it cannot run."""

@@ -137,7 +137,7 @@ def write(subject: Subject, trained: Trained) -> tuple[Content, float]:
     with torch.no_grad():
         outputs = student(*(torch.as_tensor(probe[n]) for n in student.input_names))
     expected = {name: y.numpy() for name, y in zip(student.output_names, outputs, strict=True)}
-    tolerance = max(tolerance_of(subject.model), SPREAD * subject.rounding)
+    tolerance = max(tolerance_of(subject.model), SPREAD * subject.conversion)
     error = require_close(outputs_of(written, probe), expected, tolerance, WriteBackDiverged)
     written = round_weights(written, subject.narrowed)
     if weight_bytes(written) >= save.ONE_FILE_BELOW:

@@ -12,7 +12,7 @@ import onnx_ir as ir
 import torch
 
 from sosp_core.config import Recipe
-from sosp_core.convert.check import require_same_function
+from sosp_core.convert.check import require_same_function, rounding_of
 from sosp_core.convert.network import Network
 from sosp_core.data.dataset import Dataset, load_dataset
 from sosp_core.data.task import Task, resolve_task
@@ -38,7 +38,7 @@ class Subject:
         file_bytes: What the original takes on a disk: the file, or the weights beside it if they take more.
         model: Normalised; never changed, only cloned.
         narrowed: What in it was bfloat16, and has to be again when it is handed out.
-        rounding: Relative error between ONNX Runtime's outputs and the network's, once ``convert`` proved it.
+        conversion: Relative error of the network's outputs against ONNX Runtime's, once ``convert`` ran.
         evaluation: Data to judge by, if given.
         task: What the outputs mean.
         recipe: What to do.
@@ -53,7 +53,12 @@ class Subject:
     task: Task
     recipe: Recipe
     narrowed: Narrowed
-    rounding: float = 0.0
+    conversion: float = 0.0
+
+    @property
+    def rounding(self) -> float:
+        """How far apart two right ways to compute its outputs may be, as a relative error."""
+        return max(rounding_of(self.model), self.conversion)
 
     @property
     def probe(self) -> dict[str, Array]:
@@ -122,12 +127,11 @@ def load(source: Path | bytes, data: Path, evaluation: Path | None, recipe: Reci
     )
 
 
-def convert(subject: Subject) -> tuple[Subject, float]:
+def convert(subject: Subject) -> Subject:
     """Prove that the torch network computes what ONNX Runtime does; measure the outputs' spread.
 
     Returns:
-        The subject, its task knowing by what errors of values are divided, and the largest
-        relative error.
+        The subject, knowing the largest relative error, and its task by what errors of values are divided.
 
     Raises:
         UnsupportedOps: Nodes that no converter knows.
@@ -137,7 +141,7 @@ def convert(subject: Subject) -> tuple[Subject, float]:
     original = forward(subject.model, subject.interface)
     batches = subject.samples().batches(subject.batch(EVALUATION_BATCH))
     task = subject.task.measured_on([original(part) for part in batches])
-    return replace(subject, task=task, rounding=error), error
+    return replace(subject, task=task, conversion=error)
 
 
 def _sha256(source: Path | bytes) -> str:

@@ -93,7 +93,7 @@ class Ground:
         training = FinetuneConfig(epochs=settings.epochs)
         recipe = Recipe(mode=Mode.SWEEP, prune=prune, finetune=training, seed=seed)
         train, test = data(seed, settings.images, place)
-        subject, _ = convert(load(network.content, train, test, recipe))
+        subject = convert(load(network.content, train, test, recipe))
         return cls(network=network, settings=settings, subject=subject, choice=offer(subject))
 
     def aims(self, share: float) -> list[int]:
