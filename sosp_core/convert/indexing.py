@@ -133,6 +133,8 @@ def scatter_nd(op: Operator) -> Compute:
 
     def compute(x: Tensor, index: Tensor, updates: Tensor) -> Tensor:
         depth = index.shape[-1]
+        if not updates.numel():
+            return x
         flat = torch.zeros_like(index[..., 0], dtype=torch.int64)
         for axis in range(depth):
             flat = flat * x.shape[axis] + _wrapped(index[..., axis], x.shape[axis])

@@ -295,6 +295,32 @@ def test_attributes_that_later_became_inputs(op_type: str) -> None:
     check(op_type, *given.pop("arrays"), **given)
 
 
+NONE = np.zeros((0,), np.int64)
+EMPTY: dict[str, list[np.ndarray]] = {
+    "Concat": [X, draw(0, 4, 5)],
+    "Expand": [draw(0, 1), np.array([0, 3])],
+    "Gather": [X, NONE],
+    "GatherElements": [X, NONE.reshape(0, 4, 5)],
+    "GatherND": [X, NONE.reshape(0, 2)],
+    "MatMul": [draw(3, 0), draw(0, 4)],
+    "ReduceSum": [draw(0, 4), np.array([0])],
+    "Reshape": [draw(0, 4), np.array([4, 0])],
+    "ScatterElements": [X, NONE.reshape(0, 4, 5), draw(0, 4, 5)],
+    "ScatterND": [X, NONE.reshape(0, 1), draw(0, 4, 5)],
+    "Slice": [X, np.array([2]), np.array([2])],
+    "Softmax": [draw(0, 4)],
+    "Tile": [X, np.array([1, 0, 1])],
+    "Transpose": [draw(0, 4)],
+}
+
+
+@pytest.mark.parametrize("op_type", EMPTY)
+def test_tensors_without_elements(op_type: str) -> None:
+    """Exporters write them for windows that are not shifted, and for masks that hide nothing."""
+    settings = {"Concat": {"axis": 0}, "Reshape": {"allowzero": 1}}
+    check(op_type, *EMPTY[op_type], **settings.get(op_type, {}))
+
+
 @pytest.mark.parametrize(
     "c", [None, draw(), draw(5), draw(3, 1), draw(3, 5)], ids=lambda c: str(getattr(c, "shape", c))
 )
