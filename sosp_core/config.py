@@ -30,6 +30,8 @@ class Objective(StrEnum):
 class Method(StrEnum):
     """How structures are scored."""
 
+    AUTO = "auto"  # recovery where training follows, sosp-signed where it does not
+    RECOVERY = "recovery"  # curvature, by the size of the weights; what is saved counts squared
     SOSP_SIGNED = "sosp-signed"  # signed correlations through a square root of the Gauss-Newton matrix
     SOSP_H = "sosp-h"  # as published
     SOSP_I = "sosp-i"  # as published
@@ -174,7 +176,7 @@ class PruneConfig:
     """Which structures go.
 
     Attributes:
-        method: How structures are scored.
+        method: How structures are scored; see ``Recipe.method`` for ``auto``.
         budget: What may be left.
         rounds: Scores are taken again at the current mask this many times; 1 is one-shot.
         samples: Calibration samples that the scores read, at most.
@@ -194,7 +196,7 @@ class PruneConfig:
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-    method: Method = Method.SOSP_SIGNED
+    method: Method = Method.AUTO
     budget: Budget = field(default_factory=Budget)
     rounds: int = 8
     samples: int = 256
@@ -288,6 +290,11 @@ class FinetuneConfig:
         _require(0 < self.holdout <= 0.5, f"holdout must lie in (0, 0.5], got {self.holdout}")
         _require(self.patience >= 1, f"patience must be at least 1, got {self.patience}")
         self.augmentations()
+
+    @property
+    def trains(self) -> bool:
+        """Whether it takes any step."""
+        return self.steps != 0 and (self.steps is not None or self.epochs != 0)
 
     def augmentations(self) -> frozenset[str] | None:
         """The augmentations asked for; None leaves the choice to the data."""
@@ -400,3 +407,11 @@ class Recipe:
             not sweeps or limits == (None,) * 3,
             "prune.sweep says how much to keep; give no keep, at_most or max_drop beside it",
         )
+
+    @property
+    def method(self) -> Method:
+        """How structures are scored: by what is missed after training, or at once where none follows."""
+        if self.prune.method is not Method.AUTO:
+            return self.prune.method
+        follows = self.finetune.trains and self.mode is not Mode.BOTTLENECKS  # which trains nothing pruned
+        return Method.RECOVERY if follows else Method.SOSP_SIGNED

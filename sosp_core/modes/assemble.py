@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from sosp_core.bench.compare import Comparison
 from sosp_core.config import Metric
@@ -42,7 +42,7 @@ def assemble(
 ) -> Report:
     """Add what is the same for every mode: recipe, digests, times, versions, machine."""
     return Report(
-        recipe=asdict(run.recipe),
+        recipe=asdict(replace(run.recipe, prune=replace(run.recipe.prune, method=run.recipe.method))),
         model_sha256=subject.sha256,
         costs_before=before,
         costs_after=after,

@@ -46,6 +46,7 @@ def shrink(
     target: int,
     rules: Rules,
     measure: Measure | None = None,
+    capacity: Cost | None = None,
 ) -> Alive:
     """Remove chunks of structures, lowest price first, until ``target`` is met.
 
@@ -62,11 +63,12 @@ def shrink(
         rules: What a plan may not do.
         measure: The loss at a mask, if prices estimate its rise. An expansion around what is there
             says little about a chunk that takes much of a group: no such chunk goes unmeasured.
+        capacity: The number of parameters, for prices that ask for it.
 
     Cost: for each chunk removed, one offer of every group, see ``prices``, and a few measurements.
     """
     alive = alive.copy()
-    scale = _Scale(measure if prices.commensurable else None, len(groups))
+    scale = _Scale(measure if prices.measurable else None, len(groups))
     kept = cost.kept(alive)
     removed: list[_Offer] = []
     while True:
@@ -76,7 +78,7 @@ def shrink(
         offers = [
             offer
             for g in wide or range(len(groups))
-            if (offer := _offer(prices, alive, groups[g], g, kept, rules, cost)) is not None
+            if (offer := _offer(prices, alive, groups[g], g, kept, rules, cost, capacity)) is not None
         ]
         if not offers:
             break
@@ -114,27 +116,32 @@ class _Offer:
 
     Attributes:
         price: Of all of it, as estimated.
-        saved: Of the metric; 0 where prices only rank.
+        worth: What its removal is worth.
         far: Whether it takes so much of its group that the estimate has to be measured.
     """
 
     group: int
     members: NDArray[np.int64]
     price: float
-    saved: float
+    worth: float
     far: bool
 
     def rank(self, correction: float) -> float:
-        """Smaller goes first: the price of what is saved."""
+        """Smaller goes first: the price of what it is worth."""
         price = self.price + correction
-        if not self.saved:
-            return price / len(self.members)
         # A removal that lowers the loss is the better, the more it saves besides.
-        return price / self.saved if price > 0 else price * self.saved
+        return price / self.worth if price > 0 else price * self.worth
 
 
 def _offer(
-    prices: Prices, alive: Alive, group: Group, number: int, kept: Kept, rules: Rules, cost: Cost
+    prices: Prices,
+    alive: Alive,
+    group: Group,
+    number: int,
+    kept: Kept,
+    rules: Rules,
+    cost: Cost,
+    capacity: Cost | None,
 ) -> _Offer | None:
     """The cheapest chunk a group can give, if it can give one that saves something."""
     forced = kept[number] > rules.ceiling(group)
@@ -149,7 +156,7 @@ def _offer(
         group=number,
         members=chosen,
         price=price,
-        saved=saved if prices.commensurable else 0,
+        worth=prices.worth.of(n, saved, (capacity or cost).gain(kept, number, n)),
         far=n > 1 and n >= FAR * int(kept[number]),
     )
 

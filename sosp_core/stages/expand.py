@@ -14,7 +14,7 @@ import torch
 from sosp_core.bottleneck.detect import Diagnosis, diagnose
 from sosp_core.bottleneck.expand import Extra, alike, by_factor
 from sosp_core.checkpoints import Kept
-from sosp_core.config import Budget, Metric, Recipe
+from sosp_core.config import Budget, FinetuneConfig, Metric, Recipe
 from sosp_core.cost.model import CostModel, measure
 from sosp_core.errors import ModelError, NoBottleneck, NothingToWiden, WideningDiverged
 from sosp_core.ir.load import load_model
@@ -98,7 +98,9 @@ def examine(subject: Subject, choice: Choice, progress: Progress, device: torch.
     left = min(max(round(count * choice.target / choice.total), least, 1), max(count - 1, 1))
     budget = Budget(metric=Metric.STRUCTURES, at_most=left)
     # Widths are not for running here: rounding them would make narrow layers look needed.
-    config = replace(subject.recipe, prune=replace(prune, budget=budget, round_to=1))
+    # What is pruned here is not trained, either.
+    untrained = FinetuneConfig(steps=0)
+    config = replace(subject.recipe, prune=replace(prune, budget=budget, round_to=1), finetune=untrained)
     probing = replace(subject, recipe=config)
     plan = choose(probing, offer(probing), progress, device)
     floors = [rules.floor(group) for group in choice.structures.groups]

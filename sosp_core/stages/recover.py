@@ -167,8 +167,7 @@ def deliver(subject: Subject, finished: Content) -> Content:
 def _base(subject: Subject, model: ir.Model, device: torch.device) -> Renormalised:
     """The slim model as it will be trained: with normalisation, if it was folded away."""
     config = subject.recipe.finetune
-    trains = config.steps != 0 and config.epochs != 0
-    if not (trains and config.renormalise and subject.batch(config.batch_size) >= SMALLEST_NORM_BATCH):
+    if not (config.trains and config.renormalise and subject.batch(config.batch_size) >= SMALLEST_NORM_BATCH):
         return Renormalised(model)
     if not wants_normalisation(model):
         return Renormalised(model)

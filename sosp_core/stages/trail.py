@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from sosp_core.config import Metric
+from sosp_core.cost.model import CostModel
 from sosp_core.errors import Cancelled, TargetUnreachable
 from sosp_core.ir.batchnorm import fold_batchnorm
 from sosp_core.progress import Progress
@@ -49,6 +50,8 @@ class Trail:
 
     def __init__(self, subject: Subject, choice: Choice, progress: Progress, device: torch.device) -> None:
         self._prune, self._choice, self._progress = subject.recipe.prune, choice, progress
+        self._criterion = criteria[subject.recipe.method]
+        self._capacity = CostModel(choice.structures, Metric.PARAMS)
         self._scene = Scene(
             model=subject.model,
             structures=choice.structures,
@@ -82,11 +85,11 @@ class Trail:
 
     def _shrunk(self, state: State, target: int, share: float) -> State:
         choice, groups = self._choice, self._choice.structures.groups
-        prices = criteria[self._prune.method](self._scene, state.alive)
+        prices = self._criterion(self._scene, state.alive)
         scores = np.nan_to_num(prices.scores.copy())
         measure = partial(_loss, self._scene)
         rules = choice.rules.eased(share)
-        alive = shrink(prices, state.alive, groups, choice.cost, target, rules, measure)
+        alive = shrink(prices, state.alive, groups, choice.cost, target, rules, measure, self._capacity)
         gone = state.alive & ~alive
         # By round, and within a round by the price it began with.
         dearness = state.dearness.copy()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
+from math import sqrt
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -12,15 +14,34 @@ from numpy.typing import NDArray
 Scores = NDArray[np.float64]
 
 
+class Worth(Enum):
+    """What the removal of structures is worth, in units that do not matter.
+
+    With ``CAPACITY`` what is saved counts the more, the fewer parameters went for it. The root is
+    from measurements; the quotient in it is the same however many layers a structure runs through.
+    """
+
+    COUNT = "structures"
+    SAVED = "saved"  # of the budget's metric
+    CAPACITY = "saved · √(saved / parameters)"
+
+    def of(self, n: int, saved: float, parameters: float) -> float:
+        """Of ``n`` structures together; their number where nothing is saved."""
+        if self is Worth.COUNT or saved <= 0:
+            return n
+        return saved if self is Worth.SAVED else saved * sqrt(saved / max(parameters, 1.0))
+
+
 class Prices(Protocol):
     """Prices that may change as structures go.
 
     Attributes:
-        commensurable: They estimate a rise of the loss, so that a rise may be weighed against
-            what it saves; otherwise they only rank.
+        measurable: They estimate a rise of the loss, so that a measured rise may take their place.
+        worth: What a price is divided by.
     """
 
-    commensurable: ClassVar[bool]
+    measurable: ClassVar[bool]
+    worth: ClassVar[Worth]
 
     @property
     def scores(self) -> Scores:
@@ -43,7 +64,8 @@ class FixedPrices:
     The published criteria rank structures by score alone, whatever they cost.
     """
 
-    commensurable: ClassVar[bool] = False
+    measurable: ClassVar[bool] = False
+    worth: ClassVar[Worth] = Worth.COUNT
     scores: Scores
 
     def cheapest(self, members: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], float]:
@@ -55,6 +77,12 @@ class FixedPrices:
         """Nothing changes."""
 
 
+class RecoveryPrices(FixedPrices):
+    """Prices where training follows: of the loss most comes back, of the capacity nothing does."""
+
+    worth: ClassVar[Worth] = Worth.CAPACITY
+
+
 class QuadraticPrices:
     """Marginal prices of the signed quadratic ``−Σ_M g + ½ ‖A 1_M‖²`` as the set M grows.
 
@@ -64,7 +92,8 @@ class QuadraticPrices:
     Cost: one product of ``A [rows, S]`` with a vector for each removal.
     """
 
-    commensurable: ClassVar[bool] = True
+    measurable: ClassVar[bool] = True
+    worth: ClassVar[Worth] = Worth.SAVED
 
     def __init__(self, gradient: Scores, rows: NDArray[np.float32]) -> None:
         self._rows = rows
@@ -94,7 +123,8 @@ class AbsolutePrices:
     Cost: one product of ``A [rows, S]`` with its own columns for each removal.
     """
 
-    commensurable: ClassVar[bool] = False
+    measurable: ClassVar[bool] = False
+    worth: ClassVar[Worth] = Worth.COUNT
 
     def __init__(self, gradient: Scores, rows: NDArray[np.float32]) -> None:
         self._rows = rows

@@ -148,7 +148,7 @@ def test_the_report_tells_everything(report: dict) -> None:
     assert report["judged_on"] == {"data": "evaluation", "samples": 300}
     assert set(report["timings_s"]) >= set(STAGES[:-1])
     assert report["versions"].keys() >= {"onnx", "onnxruntime", "torch"}
-    assert report["recipe"]["prune"]["method"] == "sosp-signed"
+    assert report["recipe"]["prune"]["method"] == "recovery"
     assert report["refusals"] == []
     assert all(w.startswith("slower") for w in report["warnings"]), "the clock may say so, nothing else"
     assert 0 <= report["pruned_before_finetuning"]["accuracy"] <= report["after"]["accuracy"] + 0.02

@@ -6,8 +6,10 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sosp_core.structures.prices import FixedPrices, QuadraticPrices
+from sosp_core.structures.prices import FixedPrices, QuadraticPrices, Worth
 
 
 def quadratic(gradient: np.ndarray, rows: np.ndarray, removed: list[int]) -> float:
@@ -46,3 +48,26 @@ def test_fixed_prices_add_up_and_break_ties_by_number() -> None:
     chosen, price = prices.cheapest(np.arange(4), 2)
     assert chosen.tolist() == [1, 2]
     assert price == 2.0
+
+
+@given(
+    layers=st.integers(1, 50),
+    saved=st.floats(1, 1e9),
+    parameters=st.floats(1, 1e6),
+    n=st.integers(1, 64),
+)
+def test_running_through_many_layers_changes_no_price_of_worth(
+    layers: int, saved: float, parameters: float, n: int
+) -> None:
+    """A structure of k equal layers costs and saves k times as much: no more and no less attractive."""
+    for worth in (Worth.SAVED, Worth.CAPACITY):
+        one = worth.of(n, saved, parameters)
+        assert worth.of(n, layers * saved, layers * parameters) == pytest.approx(layers * one)
+
+
+def test_capacity_prefers_what_saves_much_with_few_parameters() -> None:
+    early, late = Worth.CAPACITY.of(1, 1000, 10), Worth.CAPACITY.of(1, 1000, 160)
+    assert early == pytest.approx(4 * late)
+    assert Worth.SAVED.of(1, 1000, 10) == Worth.SAVED.of(1, 1000, 160) == 1000
+    assert Worth.COUNT.of(8, 1000, 10) == 8
+    assert Worth.CAPACITY.of(8, 0, 0) == 8
