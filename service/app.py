@@ -104,14 +104,13 @@ def create_app(settings: Settings | None = None, traces: Traces | None = None) -
         metrics=parts.metrics,
     )
     handlers.install(app)
-    # Those of jobs first, since routes are tried in turn and no other is asked for so often.
     public = (
-        jobs.router,
-        artifacts.router,
         models.router(),
         inspections.router,
         datasets.router(),
         resumable.router,
+        jobs.router,
+        artifacts.router,
         recipes.router,
     )
     for router in public:
