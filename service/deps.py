@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPBearer
 
+from service.answers import Answers
 from service.callbacks import Callbacks, Policy, key_of
 from service.errors import ArgumentInvalid, CallbackForbidden, CannotStart, Unauthenticated
 from service.jobs import installation, library
@@ -57,6 +58,7 @@ class Parts:
     upkeep: Upkeep
     callbacks: Callbacks
     watch: Watch
+    answers: Answers
 
     def close(self) -> None:
         """Give back every connection."""
@@ -114,6 +116,7 @@ def assemble(settings: Settings) -> Parts:
             keep_checkpoints_s=settings.keep_checkpoints_s,
         ),
         watch=Watch(jobs),
+        answers=Answers(jobs),
         callbacks=Callbacks(db=db, policy=policy_of(settings), secret=settings.webhook_secret),
     )
 
@@ -157,15 +160,8 @@ async def idempotency_key(key: Annotated[str | None, Header(alias="Idempotency-K
     return key
 
 
-async def known_seq(if_none_match: Annotated[str | None, Header()] = None) -> int | None:
-    """The ``seq`` of the job as the client has it, from If-None-Match."""
-    tag = (if_none_match or "").removeprefix("W/").strip('"')
-    return int(tag) if tag.isascii() and tag.isdecimal() and len(tag) < 16 else None
-
-
 # For the documentation alone: ``service.guard`` looks at keys before a body is read.
 BEARER = Security(HTTPBearer(auto_error=False, description="As made by `sosp keys create`."))
 PartsDep = Annotated[Parts, Depends(parts)]
 OwnPartsDep = Annotated[Parts, Depends(own_parts)]
 KeyDep = Annotated[str | None, Depends(idempotency_key)]
-KnownSeqDep = Annotated[int | None, Depends(known_seq)]

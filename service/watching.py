@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
+from service.answers import Answer, Answers
 from service.errors import NotFound
 from service.jobs.states import TERMINAL
 from service.jobs.store import Jobs
-from service.jobs.tables import Job, JobAttempt
 from service.schemas import EventView
 
 LONGEST_WAIT_S = 60.0
@@ -69,16 +69,16 @@ class Watch:
 
 
 async def changed(
-    watch: Watch, jobs: Jobs, job_id: str, known: int | None, wait_s: float
-) -> tuple[Job, Sequence[JobAttempt]]:
-    """The job and its attempts, once it differs from ``known`` (or from now), has ended, or time is over."""
-    job, attempts = await run_in_threadpool(jobs.look, job_id)
-    seen = job.seq if known is None else known
+    watch: Watch, answers: Answers, jobs: Jobs, job_id: str, known: int | None, wait_s: float
+) -> Answer:
+    """The job, once it differs from ``known`` (or from now), has ended, or time is over."""
+    answer = await run_in_threadpool(answers.now, jobs, job_id)
+    seen = answer.seq if known is None else known
     deadline = time.monotonic() + min(wait_s, LONGEST_WAIT_S)
-    while job.seq == seen and job.state not in TERMINAL and (left := deadline - time.monotonic()) > 0:
+    while answer.seq == seen and not answer.ended and (left := deadline - time.monotonic()) > 0:
         await watch.change(job_id, seen, left)
-        job, attempts = await run_in_threadpool(jobs.look, job_id)
-    return job, attempts
+        answer = await run_in_threadpool(answers.now, jobs, job_id)
+    return answer
 
 
 async def events(watch: Watch, jobs: Jobs, job_id: str, after: int) -> AsyncIterator[EventView]:

@@ -20,6 +20,8 @@ PR_SET_NO_NEW_PRIVS = 38
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 # The kernel's order of whom to end when memory runs out: this process before the worker.
 OOM_SCORE = "500"
+# Of ``nice``: a job gets a tenth of the weight of what answers somebody who waits, and all that is idle.
+NICENESS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,7 @@ class Limits:
 
 def confine(limits: Limits) -> None:
     """Apply ``limits`` to this process and all it will start; there is no way back."""
+    _give_way()
     _limit(resource.RLIMIT_CORE, 0)
     for kind, value in (
         (resource.RLIMIT_AS, limits.memory_bytes),
@@ -59,6 +62,14 @@ def confine(limits: Limits) -> None:
             Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
         if not limits.network:
             leave_network()
+
+
+def _give_way() -> None:
+    """Let whoever serves requests on this machine have a processor before us."""
+    os.nice(NICENESS)
+    # Linux may weigh sessions against each other, each as a whole, and a job has one of its own.
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 def leave_network() -> bool:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVarTuple
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event, func, select
+from sqlalchemy import Connection, Engine, NullPool, Row, Select, create_engine, event, func, select
 from sqlalchemy.orm import Session
 
 from service.jobs import schema
 
 # FULL, not NORMAL: with WAL, NORMAL may lose the last commits when the power goes.
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON")
+Columns = TypeVarTuple("Columns")
+# As many as there are threads that serve requests, so that none waits for another's. All are kept: to
+# open one costs more than most queries.
+MOST = 40
 
 
 class Database:
@@ -25,12 +29,13 @@ class Database:
         A connection kept open would be inherited by the fork, and SQLite loses a process's locks
         when that process closes any of its handles on the file.
         """
-        pool: dict[str, Any] = {"pool_size": 10, "max_overflow": 30} if pooled else {"poolclass": NullPool}
+        pool: dict[str, Any] = {"pool_size": MOST, "max_overflow": 0} if pooled else {"poolclass": NullPool}
         # A server that was restarted has closed the pooled connections; a ping before use finds out.
         self._engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"), **pool)
         if self._engine.dialect.name == "sqlite":
             _use_sqlite_well(self._engine)
-        self._writer = self._engine.execution_options(writes=True)
+        self._writer = self._engine.execution_options(begin="BEGIN IMMEDIATE")
+        self._single = self._engine.execution_options(**_without_transaction(self._engine))
 
     def migrate(self) -> None:
         """Bring the tables up to date; harmless when they are."""
@@ -39,7 +44,7 @@ class Database:
         if engine.dialect.name == "sqlite":
             _use_sqlite_well(engine, PRAGMAS[:-1])
         try:
-            with engine.execution_options(writes=True).begin() as connection:
+            with engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
                 schema.upgrade(connection)
         finally:
             engine.dispose()
@@ -58,6 +63,15 @@ class Database:
         """A session that sees one consistent state; its rows stay readable afterwards."""
         with Session(self._engine, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def rows(self, query: Select[*Columns], **values: Any) -> Sequence[Row[*Columns]]:
+        """What one query finds with ``values`` for its parameters.
+
+        A single statement sees one consistent state by itself: without a session and a transaction
+        around it, it costs a third.
+        """
+        with self._single.connect() as connection:
+            return connection.execute(query, values).all()
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -79,6 +93,11 @@ def _number(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
 
 
+def _without_transaction(engine: Engine) -> dict[str, Any]:
+    """Options of connections on which every statement is by itself."""
+    return {"begin": ""} if engine.dialect.name == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
+
+
 def _use_sqlite_well(engine: Engine, pragmas: Sequence[str] = PRAGMAS) -> None:
     """Durable commits, and writers that queue up rather than deadlock.
 
@@ -94,5 +113,5 @@ def _use_sqlite_well(engine: Engine, pragmas: Sequence[str] = PRAGMAS) -> None:
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        if begin := connection.get_execution_options().get("begin", "BEGIN"):
+            connection.exec_driver_sql(begin)

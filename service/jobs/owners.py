@@ -27,6 +27,10 @@ class Caller:
         """The condition that a row of ``table`` exists for this caller."""
         return true() if self.everything else table.owner == self.owner
 
+    def may_see(self, owner: str) -> bool:
+        """The same about a row that was read."""
+        return self.everything or owner == self.owner
+
 
 # The service itself, and whoever uses it on this machine without a key.
 OURSELVES = Caller(LOCAL, everything=True)

@@ -9,21 +9,27 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service import paging, watching
-from service.deps import KeyDep, KnownSeqDep, Parts, PartsDep
+from service.deps import KeyDep, Parts, PartsDep
 from service.jobs import ids
 from service.jobs.reaper import announce
 from service.jobs.states import TERMINAL
 from service.jobs.tables import Job
-from service.schemas import AttemptView, JobDetail, JobPage, JobRequest, JobsQuery, JobView
+from service.schemas import JobDetail, JobPage, JobRequest, JobsQuery, JobView
 
 RETRY_AFTER_S = "2"
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 
-def _headers(job: Job) -> dict[str, str]:
-    wait = {} if job.state in TERMINAL else {"Retry-After": RETRY_AFTER_S}
-    return {"ETag": f'"{job.seq}"', "Cache-Control": "no-cache", **wait}
+def _known(if_none_match: str | None) -> int | None:
+    """The ``seq`` of the job as the client has it."""
+    tag = (if_none_match or "").removeprefix("W/").strip('"')
+    return int(tag) if tag.isascii() and tag.isdecimal() and len(tag) < 16 else None
+
+
+def _headers(seq: int, ended: bool) -> dict[str, str]:
+    wait = {} if ended else {"Retry-After": RETRY_AFTER_S}
+    return {"ETag": f'"{seq}"', "Cache-Control": "no-cache", **wait}
 
 
 @router.post("", status_code=202)
@@ -44,7 +50,8 @@ def retry(job_id: str, response: Response, key: KeyDep, parts: PartsDep) -> JobV
 def _accepted(parts: Parts, response: Response, job: Job, new: bool) -> JobView:
     if new:
         announce(parts.db, parts.doorbell, job.id, job.queue)
-    response.headers.update({"Location": f"/v1/jobs/{job.id}", **_headers(job)})
+    headers = _headers(job.seq, job.state in TERMINAL)
+    response.headers.update({"Location": f"/v1/jobs/{job.id}", **headers})
     return JobView.of(job)
 
 
@@ -64,32 +71,33 @@ def page(query: Annotated[JobsQuery, Query()], parts: PartsDep) -> JobPage:
 )
 async def get(
     job_id: str,
-    response: Response,
     parts: PartsDep,
-    known: KnownSeqDep,
     wait: Annotated[float, Query(ge=0, allow_inf_nan=False, description="Seconds; at most 60 count.")] = 0,
-) -> JobDetail | Response:
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
     """Show a job; with ``wait``, only once it has changed or that many seconds have passed."""
-    job, attempts = await watching.changed(parts.watch, parts.jobs, job_id, known, wait)
-    if job.seq == known:
-        return Response(status_code=304, headers=_headers(job))
-    response.headers.update(_headers(job))
-    return JobDetail.of(job, attempts=[AttemptView.of(row) for row in attempts])
+    known = _known(if_none_match)
+    answer = await watching.changed(parts.watch, parts.answers, parts.jobs, job_id, known, wait)
+    headers = _headers(answer.seq, answer.ended)
+    if answer.seq == known:
+        return Response(status_code=304, headers=headers)
+    return Response(answer.body, headers=headers, media_type="application/json")
 
 
-def existing(job_id: str, parts: PartsDep) -> Job:
-    """The job, found before a stream about it begins."""
-    return parts.jobs.get(job_id)
+def existing(job_id: str, parts: PartsDep) -> str:
+    """The id of a job that was found before a stream about it begins."""
+    parts.jobs.seq(job_id)
+    return job_id
 
 
 @router.get("/{job_id}/events", response_class=EventSourceResponse)
 async def events(
-    job: Annotated[Job, Depends(existing)],
+    job_id: Annotated[str, Depends(existing)],
     parts: PartsDep,
     last_event_id: Annotated[int, Header(ge=0, le=2**31)] = 0,
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream what happens to a job, from its first event or after ``Last-Event-ID``, until it ends."""
-    async for event in watching.events(parts.watch, parts.jobs, job.id, last_event_id):
+    async for event in watching.events(parts.watch, parts.jobs, job_id, last_event_id):
         yield ServerSentEvent(event=event.kind, id=str(event.seq), data=event)
 
 
@@ -97,8 +105,9 @@ async def events(
 def cancel(job_id: str, response: Response, parts: PartsDep) -> JobView:
     """Ask a job to stop; asking again, or too late, does no harm."""
     job = parts.jobs.cancel(job_id)
-    response.status_code = 200 if job.state in TERMINAL else 202
-    response.headers.update(_headers(job))
+    ended = job.state in TERMINAL
+    response.status_code = 200 if ended else 202
+    response.headers.update(_headers(job.seq, ended))
     return JobView.of(job)
 
 

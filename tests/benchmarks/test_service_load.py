@@ -29,6 +29,7 @@ UPLOAD_BYTES = int(os.environ.get("LOAD_UPLOAD_BYTES", str(4 * 2**30)))
 #: The goals; a machine that does nothing else meets them.
 MOST_RESIDENT = 150 * 2**20
 MOST_P99_S = 0.05
+MOST_IDLE = 0.5  # of a core
 CONNECTIONS = 40
 
 
@@ -165,19 +166,43 @@ def test_a_thousand_clients_wait_for_jobs(tmp_path: Path) -> None:
         world = World.open(stack.settings)
         ids = [world.submit() for _ in range(1000)]
         assert stack.api is not None
-        idle, *answers = asyncio.run(waiting(stack, world, ids))
+        came, idle, *answers = asyncio.run(waiting(stack, world, ids))
         world.close()
         memory = resident(stack.api.pid)
     polled, told = answers
     print("\n" + shown("status of another job meanwhile", polled))  # noqa: T201
     print(shown("news to each of 1,000 who wait", told))  # noqa: T201
-    print(f"API: {idle:.2f} of a core while they wait, {memory / 2**20:.0f} MB resident")  # noqa: T201
+    print(  # noqa: T201
+        f"API: {came / len(ids) * 1e3:.1f} ms to take each of them in, {idle:.2f} of a core while they wait, "
+        f"{memory / 2**20:.0f} MB resident"
+    )
     assert len(told) == 1000
-    assert idle < 0.5
+    assert idle < MOST_IDLE
 
 
-async def waiting(stack: Stack, world: World, ids: list[str]) -> tuple[float, list[float], list[float]]:
-    """Long polls on every job; then each job changes, and its client hears of it."""
+async def share(pid: int, seconds: float) -> float:
+    """Of a core, what a process uses from now on."""
+    before, began = processor_s(pid), time.perf_counter()
+    await asyncio.sleep(seconds)
+    return (processor_s(pid) - before) / (time.perf_counter() - began)
+
+
+async def taken_in(pid: int) -> None:
+    """Until everybody who came has been looked after: up to then to come costs, not to wait."""
+    for _ in range(20):
+        if await share(pid, 1) < MOST_IDLE:
+            return
+    pytest.fail("the API is not done with those who came")
+
+
+async def waiting(
+    stack: Stack, world: World, ids: list[str]
+) -> tuple[float, float, list[float], list[float]]:
+    """Long polls on every job; then each job changes, and its client hears of it.
+
+    Returns:
+        Processor seconds until all wait, of a core while they do; answers to others, and to them.
+    """
     port = stack.http.base_url.port or 0
     changed_at: dict[str, float] = {}
     heard: list[float] = []
@@ -196,14 +221,14 @@ async def waiting(stack: Stack, world: World, ids: list[str]) -> tuple[float, li
         heard.append(time.perf_counter() - changed_at[job_id])
         writer.close()
 
+    assert stack.api is not None
+    before = processor_s(stack.api.pid)
     clients = [asyncio.create_task(wait(job_id)) for job_id in ids]
     for _ in ids:
         await ready.acquire()
-    assert stack.api is not None
-    await asyncio.sleep(5)  # the last of them have been looked up
-    before, began = processor_s(stack.api.pid), time.perf_counter()
-    await asyncio.sleep(5)
-    idle = (processor_s(stack.api.pid) - before) / (time.perf_counter() - began)
+    await taken_in(stack.api.pid)
+    came = processor_s(stack.api.pid) - before
+    idle = await share(stack.api.pid, 5)
     polled = await polls(port, "/v1/jobs?limit=1", 20, 5)
 
     def cancel_all() -> None:
@@ -215,4 +240,4 @@ async def waiting(stack: Stack, world: World, ids: list[str]) -> tuple[float, li
         changed_at[job_id] = float("inf")
     await asyncio.to_thread(cancel_all)
     await asyncio.gather(*clients)
-    return idle, polled, heard
+    return came, idle, polled, heard

@@ -170,12 +170,15 @@ def surroundings() -> dict[str, Any]:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         loopback = caller.connect_ex(listener.getsockname())
+    autogroup = Path("/proc/self/autogroup")
     return {
         "environment": dict(os.environ),
         "interfaces": [name for _, name in socket.if_nameindex()],
         "loopback": loopback,
         "core": resource.getrlimit(resource.RLIMIT_CORE),
         "session": os.getsid(0) == os.getpid(),
+        "niceness": os.nice(0),
+        "autogroup": autogroup.read_text() if autogroup.exists() else "",
     }
 
 

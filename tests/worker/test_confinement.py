@@ -17,6 +17,7 @@ from service.jobs.states import JobState
 from service.schemas import JobView
 from tests.live import Bench, Stack, running_stack
 from worker import memory
+from worker.confine import NICENESS
 
 MIB = 2**20
 LIMITS: dict[str, Any] = {
@@ -84,6 +85,15 @@ def test_a_job_sees_no_secret_and_no_network(bench: Bench, tmp_path: Path) -> No
     assert seen["loopback"] == 0
     assert seen["core"] == [0, 0]
     assert seen["session"]
+
+
+def test_a_job_lets_others_have_the_processor_first(bench: Bench, tmp_path: Path) -> None:
+    note = tmp_path / "seen.json"
+    bench.submit(["look", str(note)]).wait(30)
+    seen = json.loads(note.read_text())
+    assert seen["niceness"] == os.nice(0) + NICENESS
+    if "/autogroup-" in seen["autogroup"]:  # the kernel weighs sessions, not processes
+        assert seen["autogroup"].split()[-1] == str(NICENESS)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="becoming somebody else takes root")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.client import Client, JobFailed
+from service.jobs.database import Database
 from service.jobs.states import JobState
 from tests.live import Bench, lines, running_stack, until
 
@@ -48,8 +49,10 @@ def test_a_worker_that_was_frozen_past_its_lease_gives_up_its_job(bench: Bench, 
     frozen = bench.stack.start_worker()
     job = bench.running(["once", str(tmp_path / "flag"), ["sleep", 60]])
     pool = children(frozen.pid)
-    for pid in (frozen.pid, *pool):
-        os.kill(pid, signal.SIGSTOP)
+    # While we write nobody else does: frozen in the middle of that, it would keep SQLite's lock.
+    with Database(bench.stack.settings.database_url, pooled=False).write():
+        for pid in (frozen.pid, *pool):
+            os.kill(pid, signal.SIGSTOP)
     until(lambda: job.refresh().state is JobState.QUEUED)
     healthy = bench.stack.start_worker()
     assert job.wait(30).attempt == 2
