@@ -19,6 +19,7 @@ from sosp_core.progress import Progress
 from sosp_core.saliency import Scene, criteria
 from sosp_core.saliency.mask_space import MaskSpace
 from sosp_core.select.greedy import schedule, shrink
+from sosp_core.select.regrow import regrow
 from sosp_core.select.wider import take_wider
 from sosp_core.stages.offer import Choice
 from sosp_core.stages.subject import Subject
@@ -98,6 +99,8 @@ class Trail:
         if self._prune.budget.metric is Metric.LATENCY:
             whole = choice.structures.all_alive()
             alive = take_wider(alive, whole, groups, choice.cost, rules, dearness)
+        elif share == 1:
+            alive = regrow(alive, groups, choice.cost, target, rules, dearness)
         return State(total=choice.cost.total(choice.cost.kept(alive)), alive=alive, dearness=dearness)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 import onnx
 import pytest
@@ -37,9 +39,12 @@ def test_onnxslim_keeps_what_the_file_computes(case: Case) -> None:
 
 
 def openvino_error(content: bytes, feeds: dict[str, Array], expected: dict[str, Array]) -> float:
-    """The largest relative error of OpenVINO's outputs."""
+    """The largest relative error of OpenVINO's outputs; infinite where it does not take the file."""
     core = openvino.Core()
-    compiled = core.compile_model(core.read_model(content), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    try:
+        compiled = core.compile_model(core.read_model(content), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    except RuntimeError:  # it has no other class for operators that it does not know
+        return inf
     results = compiled(dict(feeds))
     return max(relative_error(np.asarray(results[n]).reshape(y.shape), y) for n, y in expected.items())
 
@@ -53,4 +58,4 @@ def test_openvino_computes_the_same(case: Case) -> None:
     original = serialize(built.model)
     before = run(open_session(original, optimise=False), built.feeds)
     assert openvino_error(original, built.feeds, before) > TOLERANCE, "only the slim file differs"
-    pytest.skip("OpenVINO and ONNX Runtime disagree on the original, too")
+    pytest.skip("OpenVINO does not take the original, or computes something else from it, too")

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from service.client import Client, JobFailed
+from service.client import ApiError, Client, JobFailed
 from service.jobs.states import JobState
 from tests.live import Stack, running_stack
 
@@ -92,7 +92,20 @@ def stack(tmp_path_factory: pytest.TempPathFactory, valkey: str) -> Iterator[Sta
         assert running.get("/readyz").json()["status"] == "ready"
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+#: Seen when it arrives, before any job.
+AT_THE_DOOR = "file of the host"
+
+
+def test_a_model_that_names_a_file_of_the_host_is_not_taken(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(HOSTILE[AT_THE_DOOR].SerializeToString())
+    with Client(stack.url) as client, pytest.raises(ApiError, match="external file") as caught:
+        client.upload_model(tmp_path / "net.onnx")
+    assert caught.value.status == 422
+    assert "root:" not in str(caught.value)
+    assert stack.get("/v1/models").json()["items"] == []
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name != AT_THE_DOOR])
 def test_a_hostile_model_fails_its_own_job_and_says_why(stack: Stack, name: str, tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(HOSTILE[name].SerializeToString())
     np.savez(tmp_path / "data.npz", x=np.zeros((8, 3, 8, 8), np.float32))

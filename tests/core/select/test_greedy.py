@@ -13,6 +13,7 @@ from sosp_core.cost.model import CostModel, measure, terms_of
 from sosp_core.errors import TargetUnreachable
 from sosp_core.select.greedy import require_reachable, schedule, shrink, smallest
 from sosp_core.select.plan import Plan, layer_cuts
+from sosp_core.select.regrow import regrow
 from sosp_core.select.rules import Rules
 from sosp_core.structures.prices import FixedPrices, QuadraticPrices
 from sosp_core.structures.structures import Group, Structures, Term, kept_count
@@ -380,3 +381,37 @@ def test_a_plan_lists_what_each_group_keeps() -> None:
         {"node": "Conv_3", "before": 5, "after": 4},
     ]
     assert told["before"]["structures"] - told["after"]["structures"] == 3
+
+
+def test_what_the_last_step_took_too_much_comes_back_dearest_first() -> None:
+    """Three groups; the first gave all it may, and left room for one step of another."""
+    found = made_of([8, 8, 8], [10.0, 2.0, 1.0])
+    cost = CostModel(found, Metric.MACS)
+    alive = found.all_alive()
+    alive[[0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19]] = False
+    dearness = np.zeros(found.count)
+    dearness[16:20], dearness[[8, 9]], dearness[[10, 11]] = 1.0, 3.0, 2.0
+    left = cost.total(cost.kept(alive))
+    rules = Rules(round_to=2)
+    back = regrow(alive, found.groups, cost, left + 5, rules, dearness)
+    assert list(np.flatnonzero(back & ~alive)) == [8, 9]  # the dearer two of the group; no other step fits
+    assert regrow(alive, found.groups, cost, left + 1, rules, dearness).sum() == alive.sum()
+    everything = regrow(alive, found.groups, cost, cost.total(cost.kept(found.all_alive())), rules, dearness)
+    assert everything.all()
+
+
+@often
+@given(problem=problems())
+def test_giving_back_keeps_the_target_and_the_grid(
+    problem: tuple[Structures, FixedPrices, Rules, int],
+) -> None:
+    found, prices, rules, target = problem
+    cost = CostModel(found, Metric.MACS)
+    alive = shrink(prices, found.all_alive(), found.groups, cost, target, rules)
+    back = regrow(alive, found.groups, cost, target, rules, prices.scores)
+    assert not (alive & ~back).any()
+    left = cost.total(cost.kept(alive))
+    assert cost.total(cost.kept(back)) <= max(target, left)
+    for group in found.groups:
+        kept, before = int(back[group.members].sum()), int(alive[group.members].sum())
+        assert kept == before or kept in rules.wider(group, before)
