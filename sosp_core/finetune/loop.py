@@ -142,9 +142,22 @@ class Trainer:
         self._student.load_state_dict(course.mean)
         point = self._judge(course.history, step)
         course.since += 1
-        if self._last or point.objective < course.best.objective:
+        if self._last or self._improves(point, course.best):
             course.best, course.weights, course.since = point, snapshot(self._student), 0
         self._student.load_state_dict(present)
+
+    def _improves(self, point: Point, best: Point) -> bool:
+        """Whether weights are better than the best so far.
+
+        Mixtures are far from what a network will be asked, and a short training may end a little
+        further from the original there than where it began: it is thrown away only if the held-out
+        samples as they are prefer what was there before it, too.
+        """
+        if point.objective < best.objective:
+            return True
+        plain = self._config.distill
+        untrained = best.step == 0 < point.step
+        return untrained and point.quality.objective(plain) < best.quality.objective(plain)
 
     @torch.no_grad()
     def _recalibrate(self) -> None:

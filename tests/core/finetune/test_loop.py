@@ -14,7 +14,8 @@ from sosp_core.convert.network import Network
 from sosp_core.data.dataset import Dataset
 from sosp_core.data.task import Kind, Task
 from sosp_core.errors import Cancelled, TrainingDiverged
-from sosp_core.finetune.evaluate import evaluate
+from sosp_core.finetune.evaluate import Quality, evaluate
+from sosp_core.finetune.history import History, Point
 from sosp_core.finetune.loop import RESTARTS, Trainer
 from sosp_core.finetune.write_back import write_back
 from sosp_core.ir.load import load_model
@@ -272,3 +273,21 @@ def test_writing_back_carries_every_change() -> None:
         assert old is not None
         assert new is not None
         np.testing.assert_array_equal(new.numpy(), 2 * old.numpy())
+
+
+@pytest.mark.parametrize("plain", [0.5, 2.0], ids=["better on plain samples", "worse on them, too"])
+def test_training_is_thrown_away_only_if_plain_samples_say_so_too(plain: float) -> None:
+    """On mixtures, which decide among trained weights, every step here is a step back."""
+
+    class Judged(Trainer):
+        def _judge(self, history: History, step: int) -> Point:
+            point = super()._judge(history, step)
+            quality = Quality(loss=None, accuracy=None, fidelity=0.5, divergence=plain ** min(step, 1))
+            point = replace(point, objective=1.0 + step, quality=quality)
+            history.points[-1] = point
+            return point
+
+    history = trainer(network(), replace(QUICK, distill=1.0), DISTILL, kind=Judged).run()
+    assert history.best is not None
+    first = min(p.step for p in history.points if p.step > 0)
+    assert history.best.step == (first if plain < 1 else 0)
