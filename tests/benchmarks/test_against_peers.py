@@ -105,7 +105,7 @@ def _masks(ground: Ground, criterion: str, seed: int) -> tuple[dict[float, Alive
     return made
 
 
-@pytest.mark.xfail(reason="GroupMagnitude recovers further on ResNet-20: docs/benchmarks.md", strict=False)
+@pytest.mark.xfail(reason="level with GroupMagnitude on ResNet-20: docs/benchmarks.md", strict=False)
 @pytest.mark.parametrize("share", SETTINGS.shares)
 def test_the_default_wins_by_more_than_the_spread(subject: Network, share: float) -> None:
     """Over seeds, against the best peer: the spread is the larger of the two standard deviations."""
