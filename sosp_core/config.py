@@ -31,7 +31,7 @@ class Method(StrEnum):
     """How structures are scored."""
 
     AUTO = "auto"  # recovery where training follows, sosp-signed where it does not
-    RECOVERY = "recovery"  # curvature, by the size of the weights; what is saved counts squared
+    RECOVERY = "recovery"  # curvature, by the size of the weights; parameters are spared
     SOSP_SIGNED = "sosp-signed"  # signed correlations through a square root of the Gauss-Newton matrix
     SOSP_H = "sosp-h"  # as published
     SOSP_I = "sosp-i"  # as published

@@ -155,9 +155,8 @@ class Trainer:
         """
         if point.objective < best.objective:
             return True
-        plain = self._config.distill
-        untrained = best.step == 0 < point.step
-        return untrained and point.quality.objective(plain) < best.quality.objective(plain)
+        share, untrained = self._config.distill, best.step == 0 < point.step
+        return untrained and point.quality.objective(share) < best.quality.objective(share)
 
     @torch.no_grad()
     def _recalibrate(self) -> None:

@@ -84,13 +84,14 @@ def open_session(
         content, weights = _hollow(model, options, also)
     try:
         session = ort.InferenceSession(content, options, providers=list(providers))
-        _HELD[session] = weights
-        return session
-    except Exception as error:  # ONNX Runtime's exceptions share no public base class
+    # ONNX Runtime's exceptions share no public base class; only its own call is in the ``try``.
+    except Exception as error:
         reason = _reason(error)
         if "NOT_IMPLEMENTED" in reason:
             raise UnsupportedModel(reason=f"ONNX Runtime has no kernel for it: {reason}") from error
         raise ModelInvalid(reason=f"ONNX Runtime cannot load it: {reason}") from error
+    _HELD[session] = weights
+    return session
 
 
 def _hollow(

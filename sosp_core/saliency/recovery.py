@@ -18,7 +18,7 @@ from sosp_core.saliency.weights import weight_sums
 from sosp_core.structures.prices import Prices, RecoveryPrices, Scores
 from sosp_core.structures.structures import Alive, Group
 
-#: Of the relative size of a structure's weights. From 4 upwards results no longer differ.
+#: Of the relative size of a structure's weights. 4 does as well in places, 2 worse; see docs/benchmarks.md.
 POWER = 8
 
 

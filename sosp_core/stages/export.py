@@ -72,7 +72,8 @@ def export(subject: Subject, content: bytes | ir.Model, progress: Progress) -> E
         try:
             made.files[form.name], result = _made(subject, content, form)
             made.results.append(result)
-        except Exception as error:  # whatever the tools raise; they have no common base
+        # A form is an extra: whatever the tools raise, who share no base, the slim model is handed out.
+        except Exception as error:
             made.files.pop(form.name, None)
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             made.warnings.append(f"export_failed: {form.name} ({form.kind}): {reason[:300]}")
