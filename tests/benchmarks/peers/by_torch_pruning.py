@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -72,11 +72,25 @@ def last_gradient(model: nn.Module, importance: Any, x: Tensor, y: Tensor) -> No
     gradients(model, importance, x[-1:], y[-1:])
 
 
-CRITERIA: dict[str, tuple[Callable[[], Any], Score]] = {
-    "Torch-Pruning GroupMagnitude": (tp.importance.GroupMagnitudeImportance, no_score),
-    "Torch-Pruning GroupTaylor": (tp.importance.GroupTaylorImportance, gradient),
-    "Torch-Pruning GroupHessian": (tp.importance.GroupHessianImportance, last_gradient),
-    "Torch-Pruning GroupHessian, mended": (MendedHessian, gradients),
+class Peer(NamedTuple):
+    """An importance of theirs.
+
+    Attributes:
+        round_to: What they make widths multiples of; None, their default, leaves any width.
+    """
+
+    importance: Callable[[], Any]
+    score: Score
+    round_to: int | None = None
+
+
+CRITERIA: dict[str, Peer] = {
+    "Torch-Pruning GroupMagnitude": Peer(tp.importance.GroupMagnitudeImportance, no_score),
+    "Torch-Pruning GroupTaylor": Peer(tp.importance.GroupTaylorImportance, gradient),
+    "Torch-Pruning GroupHessian": Peer(tp.importance.GroupHessianImportance, last_gradient),
+    "Torch-Pruning GroupHessian, mended": Peer(MendedHessian, gradients),
+    "Torch-Pruning GroupMagnitude, in eights": Peer(tp.importance.GroupMagnitudeImportance, no_score, 8),
+    "Torch-Pruning GroupTaylor, in eights": Peer(tp.importance.GroupTaylorImportance, gradient, 8),
 }
 
 
@@ -95,7 +109,8 @@ def masks(ground: Ground, criterion: str) -> dict[float, Alive]:
     In a round the pruner's ratio is turned to the smallest that meets the round's MACs: the library
     has no target but a share of the channels.
     """
-    importance, score = CRITERIA[criterion][0](), CRITERIA[criterion][1]
+    peer = CRITERIA[criterion]
+    importance, score = peer.importance(), peer.score
     module = ground.network.module()
     modules = dict(module.named_modules())
     dial = Dial()
@@ -103,6 +118,7 @@ def masks(ground: Ground, criterion: str) -> dict[float, Alive]:
         *(module, torch.zeros(1, 3, 32, 32), importance),
         global_pruning=True,
         max_pruning_ratio=MAX_RATIO,
+        round_to=peer.round_to,
         ignored_layers=[modules[name] for name in ground.network.fixed],
         iterative_steps=10**9,
         iterative_pruning_ratio_scheduler=lambda ratio, steps: dial,
