@@ -176,7 +176,7 @@ def _compress(url: str, model: Path, calibration: Path, evaluation: Path) -> tup
                 console.print(f"   {view.stage}")
 
         job.wait(on_update=show)
-        return job.download(str(OUT / "result")), job.view
+        return job.download(str(OUT / "result"), replace=True), job.view
 
 
 def _verify(slim: Path, test: tuple[Tensor, Tensor]) -> None:

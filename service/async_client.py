@@ -130,6 +130,7 @@ class AsyncJob:
         view = await self._transport.run(self._flows.retry(self.id))
         return AsyncJob(self._transport, self._flows, view)
 
-    async def download(self, directory: str | os.PathLike[str]) -> dict[str, Path]:
-        """Fetch every artifact into ``directory``, whole and verified or not at all."""
-        return await self._transport.run(self._flows.download(await self.refresh(), Path(directory)))
+    async def download(self, directory: str | os.PathLike[str], *, replace: bool = False) -> dict[str, Path]:
+        """Fetch every artifact into ``directory``; see ``Job.download``."""
+        view = await self.refresh()
+        return await self._transport.run(self._flows.download(view, Path(directory), replace=replace))

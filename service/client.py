@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from service.flows import Corrupted, Flows, JobFailed, OnUpdate, UploadProgress, WaitTimeout
+from service.flows import Corrupted, Flows, InTheWay, JobFailed, OnUpdate, UploadProgress, WaitTimeout
 from service.jobs.states import JobState
 from service.schemas import JobView, RecipeView, UploadView
 from service.transport import ApiError, ClientError, Patience, Transport, Unreachable
@@ -25,6 +25,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Corrupted",
+    "InTheWay",
     "Job",
     "JobFailed",
     "OnUpdate",
@@ -157,6 +158,14 @@ class Job:
         """Queue a new job like this one, which failed or was cancelled."""
         return Job(self._transport, self._flows, self._transport.run(self._flows.retry(self.id)))
 
-    def download(self, directory: str | os.PathLike[str]) -> dict[str, Path]:
-        """Fetch every artifact into ``directory``, whole and verified or not at all."""
-        return self._transport.run(self._flows.download(self.refresh(), Path(directory)))
+    def download(self, directory: str | os.PathLike[str], *, replace: bool = False) -> dict[str, Path]:
+        """Fetch every artifact into ``directory``, whole and verified or not at all.
+
+        Args:
+            directory: Made if it is not there. Artifacts that are in it already are not fetched again.
+            replace: Write over other files with the names of artifacts.
+
+        Raises:
+            InTheWay: There is such a file, and ``replace`` was not said.
+        """
+        return self._transport.run(self._flows.download(self.refresh(), Path(directory), replace=replace))

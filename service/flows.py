@@ -66,6 +66,14 @@ class Corrupted(ClientError):
         self.name = name
 
 
+class InTheWay(ClientError):
+    """A file of that name is there already, and is another one; nothing was downloaded."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is another file already: choose an empty directory, or say to replace it")
+        self.path = path
+
+
 class Watched(Protocol):
     """A job as one of the clients holds it."""
 
@@ -183,12 +191,16 @@ class Flows:
             return job.view
         raise JobFailed(job.view.error or _cancelled(job.view))
 
-    def download(self, view: JobView, place: Path) -> Flow[dict[str, Path]]:
-        """Every artifact of a job, whole and verified or not at all."""
+    def download(self, view: JobView, place: Path, *, replace: bool = False) -> Flow[dict[str, Path]]:
+        """Every artifact of a job, whole and verified or not at all; what is there already is left."""
         place.mkdir(parents=True, exist_ok=True)
-        made = {}
-        for artifact in view.artifacts:
-            made[artifact.name] = yield from self._fetch(artifact, place)
+        made = {artifact.name: place / artifact.name for artifact in view.artifacts}
+        missing = [artifact for artifact in view.artifacts if not _is(made[artifact.name], artifact)]
+        in_the_way = [made[artifact.name] for artifact in missing if made[artifact.name].exists()]
+        if in_the_way and not replace:
+            raise InTheWay(in_the_way[0])
+        for artifact in missing:
+            yield from self._fetch(artifact, place)
         return made
 
     def _upload_in_pieces(
@@ -221,12 +233,12 @@ class Flows:
         )
         return None if answer.status_code == 304 else JobDetail.model_validate_json(answer.content)
 
-    def _fetch(self, artifact: ArtifactView, place: Path) -> Flow[Path]:
+    def _fetch(self, artifact: ArtifactView, place: Path) -> Flow[None]:
         part = Part(place / f".{artifact.name}.{secrets.token_hex(4)}.part", artifact)
         try:
             if part.missing:
                 yield from self._patience.persist(lambda: take(part.rest()))
-            return part.verified().replace(place / artifact.name)
+            part.verified().replace(place / artifact.name)
         finally:
             part.path.unlink(missing_ok=True)
 
@@ -298,10 +310,17 @@ class Part:
 
     def verified(self) -> Path:
         """The file, if it is what was made; ``Corrupted`` otherwise."""
-        with self.path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != self._artifact.sha256:
-                raise Corrupted(self._artifact.name)
+        if not _is(self.path, self._artifact):
+            raise Corrupted(self._artifact.name)
         return self.path
+
+
+def _is(path: Path, artifact: ArtifactView) -> bool:
+    """Whether the file is there and holds what was made."""
+    if not path.is_file() or path.stat().st_size != artifact.size:
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256
 
 
 def _base64(data: bytes) -> str:

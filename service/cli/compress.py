@@ -20,6 +20,9 @@ from sosp_core.config import Method, Metric, Recipe
 if TYPE_CHECKING:
     from service.client import UploadProgress
 
+#: Weights that a model of 2 GiB or more cannot hold itself; it looks for them by this name.
+WEIGHTS = "model.onnx.data"
+
 Input = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
 
 
@@ -83,6 +86,7 @@ def compress(
     """Compress MODEL with the help of DATA: in this process, or on a server."""
     wanted = _recipe(recipe, keep=keep, metric=metric, method=method, settings=settings or [])
     inputs = Inputs(model, data, evaluation)
+    _require_apart(inputs, output)
     output.parent.mkdir(parents=True, exist_ok=True)
     # Beside the output, so that what is finished is moved into place and never half there.
     with tempfile.TemporaryDirectory(prefix=".sosp-", dir=output.parent) as scratch:
@@ -94,6 +98,12 @@ def compress(
             )
         paths = _place(made, output, report)
     _show(made, paths, as_json=as_json)
+
+
+def _require_apart(inputs: Inputs, output: Path) -> None:
+    for path in (inputs.model, inputs.data, inputs.evaluation):
+        if path is not None and output.exists() and output.samefile(path):
+            raise typer.BadParameter(f"the result would replace {path}: choose another name for --output")
 
 
 def _recipe(asked: str | None, *, settings: list[str], **flags: Any) -> Recipe:
@@ -151,6 +161,8 @@ def _uploading(bar: Bar, path: Path) -> UploadProgress:
 def _place(made: Made, output: Path, report: Path | None) -> dict[str, str]:
     """Move the files to where they were asked for: the model there, the others beside it."""
     places = {name: _beside(output, name) for name in made.files}
+    if WEIGHTS in made.files:
+        places[WEIGHTS] = _weights_beside(made.files["model.onnx"], output)
     for name, place in places.items():
         shutil.move(made.files[name], place)
     if report is not None:
@@ -162,9 +174,23 @@ def _place(made: Made, output: Path, report: Path | None) -> dict[str, str]:
 def _beside(output: Path, name: str) -> Path:
     if name == "model.onnx":
         return output
-    if name == "model.onnx.data":  # the model refers to it by this name
-        return output.with_name(name)
     return output.with_name(f"{output.stem}.{name.removeprefix('model.')}")
+
+
+def _weights_beside(model: Path, output: Path) -> Path:
+    """Where the weights of a large model go: under a name of its own, never over another model's."""
+    place = output.with_name(f"{output.name}.data")
+    try:
+        from sosp_core.ir.save import rename_weights
+    except ImportError:  # the client alone cannot write the name into the model
+        from service.client import InTheWay
+
+        place = output.with_name(WEIGHTS)
+        if place.exists():
+            raise InTheWay(place) from None
+        return place
+    rename_weights(model, place.name)
+    return place
 
 
 def _show(made: Made, paths: dict[str, str], *, as_json: bool) -> None:

@@ -87,13 +87,15 @@ def retry(job_id: JobId, server: Server = LOCAL, api_key: ApiKey = None, as_json
 def download(
     job_id: JobId,
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the files.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Replace other files of the same names.")] = False,
     server: Server = LOCAL,
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Download what a job made."""
     with _client(server, api_key) as client:
-        paths = {name: str(path) for name, path in client.job(job_id).download(output).items()}
+        made = client.job(job_id).download(output, replace=force)
+    paths = {name: str(path) for name, path in made.items()}
     if as_json:
         print_json({"paths": paths})
         return

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
+
+from sosp_core.ir.wire import tensors
 
 #: Protobuf cannot write a message of 2 GiB; the graph itself takes part of that.
 ONE_FILE_BELOW = 2**31 - 2**24
@@ -37,3 +40,13 @@ def save_model(model: ir.Model, path: Path, *, one_file_below: int = ONE_FILE_BE
         model, path, external_data=data.name, size_threshold_bytes=min(SMALL, max(TINY, one_file_below // 4))
     )
     return [path, data]
+
+
+def rename_weights(path: Path, name: str) -> None:
+    """Have a saved model look for its weights under another name, in the same folder."""
+    proto = onnx.load(path, load_external_data=False)
+    for tensor in tensors(proto):
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = name
+    path.write_bytes(proto.SerializeToString())

@@ -120,6 +120,8 @@ def test_a_failure_is_one_line_and_an_exit_code(
         (["compress", "NET", "DATA", "-o", "OUT", "--keep", "1.5"], "recipe_invalid"),
         (["compress", "NET", "DATA", "-o", "OUT", "--set", "prune.roundz=3"], "recipe_invalid"),
         (["compress", "NET", "DATA", "-o", "NET/below/a/file"], "file_unusable"),
+        (["compress", "NET", "DATA", "-o", "NET"], "usage"),
+        (["compress", "NET", "DATA", "-o", "DATA"], "usage"),
         (["serve", "--port", "99999"], "cannot_start"),
         (["serve", "--host", "203.0.113.1", "--port", "0"], "cannot_start"),
     ],
@@ -180,6 +182,12 @@ def test_jobs_are_looked_after_from_the_command_line(
     assert "succeeded" in shown
     assert run(["jobs", "download", job_id, "-o", str(files / "again"), "--json"]) == 0
     assert Path(document(capsys)["paths"]["model.onnx"]).is_file()
+    (files / "again" / "model.onnx").write_bytes(b"months of work")
+    assert run(["jobs", "download", job_id, "-o", str(files / "again"), "--json"]) == 2
+    assert document(capsys)["error"]["code"] == "in_the_way"
+    assert (files / "again" / "model.onnx").read_bytes() == b"months of work"
+    assert run(["jobs", "download", job_id, "-o", str(files / "again"), "--force", "--json"]) == 0
+    assert Path(document(capsys)["paths"]["model.onnx"]).read_bytes() != b"months of work"
     assert run(["jobs", "show", "job_x", "--json"]) == 2
     assert document(capsys)["error"]["code"] == "not_found"
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 
-from service.client import ApiError, Client, Corrupted, JobFailed, Unreachable, WaitTimeout
+from service.client import ApiError, Client, Corrupted, InTheWay, JobFailed, Unreachable, WaitTimeout
 from service.jobs.states import JobState
 from tests.live import Bench, Stack, npy_bytes, running_stack
 
@@ -167,6 +167,21 @@ def test_a_download_goes_on_where_it_broke_off(bench: Bench, flaky: str) -> None
         files = client.job("job_x").download(bench.files / "out")
     assert files["model.onnx"].read_bytes() == b"0123456789"
     assert Flaky.ranges[-3:] == ["", "bytes=4-", "bytes=7-"]
+
+
+def test_a_download_replaces_no_other_file_unless_told_to(bench: Bench, flaky: str) -> None:
+    Flaky.body, place = job_json(bench, DIGITS), bench.files / "mine"
+    place.mkdir()
+    (place / "model.onnx").write_bytes(b"months of work")
+    with Client(flaky) as client:
+        with pytest.raises(InTheWay, match=r"model\.onnx is another file"):
+            client.job("job_x").download(place)
+        assert (place / "model.onnx").read_bytes() == b"months of work"
+        client.job("job_x").download(place, replace=True)
+        assert (place / "model.onnx").read_bytes() == b"0123456789"
+        asked = len(Flaky.ranges)
+        assert client.job("job_x").download(place)["model.onnx"] == place / "model.onnx"
+    assert len(Flaky.ranges) == asked + 2, "the job was looked at twice, and nothing fetched again"
 
 
 def test_a_download_that_differs_is_not_kept(bench: Bench, flaky: str) -> None:
