@@ -253,7 +253,8 @@ class FinetuneConfig:
         renormalise: Train networks without any normalisation as if it had been folded into their
             convolutions: with it, and fold it back.
         holdout: Share of the data kept aside to choose the best weights by.
-        patience: Evaluations without improvement before an early stop.
+        patience: Evaluations without improvement before an early stop; None goes on to the end. While
+            the rate is high nothing may improve for long: what is better comes as it falls.
         precision: Arithmetic.
     """
 
@@ -271,7 +272,7 @@ class FinetuneConfig:
     augment: str = "auto"
     renormalise: bool = True
     holdout: float = 0.1
-    patience: int = 12
+    patience: int | None = None
     precision: Precision = Precision.AUTO
 
     def __post_init__(self) -> None:
@@ -288,7 +289,9 @@ class FinetuneConfig:
         _require(0 <= self.ema < 1, f"ema must lie in [0, 1), got {self.ema}")
         _require(self.temperature > 0, f"temperature must be positive, got {self.temperature}")
         _require(0 < self.holdout <= 0.5, f"holdout must lie in (0, 0.5], got {self.holdout}")
-        _require(self.patience >= 1, f"patience must be at least 1, got {self.patience}")
+        _require(
+            self.patience is None or self.patience >= 1, f"patience must be at least 1, got {self.patience}"
+        )
         self.augmentations()
 
     @property

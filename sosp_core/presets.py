@@ -62,7 +62,7 @@ MAX_ACCURACY = Preset(
     ),
     recipe=Recipe(
         prune=PruneConfig(budget=Budget(keep=0.7), rounds=16, samples=1024),
-        finetune=FinetuneConfig(epochs=60.0, patience=24),
+        finetune=FinetuneConfig(epochs=60.0),
         benchmark=BenchmarkConfig(min_time_s=2.0, max_time_s=20.0),
     ),
 )

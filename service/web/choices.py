@@ -69,7 +69,7 @@ BUDGETS = (
     ),
 )
 #: What an effort sets, of the recipe of that name.
-EFFORT = {"prune": ("rounds",), "finetune": ("epochs", "patience")}
+EFFORT = {"prune": ("rounds",), "finetune": ("epochs",)}
 
 
 def _effort(id: str, title: str, hint: str, preset: Preset) -> Choice:

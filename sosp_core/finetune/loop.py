@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from math import ceil, cos, isfinite, pi
+from math import ceil, cos, inf, isfinite, pi
 from typing import Any
 
 import numpy as np
@@ -91,7 +91,8 @@ class Trainer:
         course = self._journal.resume(optimizer) or self._begin()
         history = course.history
         started = time.monotonic() - history.seconds
-        while history.steps < self._total and course.since < self._config.patience:
+        patience = inf if self._config.patience is None else self._config.patience
+        while history.steps < self._total and course.since < patience:
             if self._progress.cancelled():
                 self._journal.save(course, optimizer)
                 raise Cancelled(stage=STAGE)

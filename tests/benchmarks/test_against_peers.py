@@ -23,7 +23,7 @@ pytest.importorskip("onnxsim", reason="needs onnxsim: pip install -e '.[peers]'"
 
 from sosp_core.structures.structures import Alive
 from tests.benchmarks.peers import by_onnxsim, by_torch_pruning, rows
-from tests.benchmarks.peers.ground import Ground, Settings, ours, recover
+from tests.benchmarks.peers.ground import Ground, Settings, ours, recover, speed
 from tests.benchmarks.peers.subjects import Network, network
 
 NETWORKS = ("resnet20_cifar10", "vgg_cifar10", "resnet56_cifar10")
@@ -78,6 +78,21 @@ def test_every_tool_gets_its_rows(
     for criterion in CRITERIA:
         for share in SETTINGS.shares:
             assert rows.find(subject.name, share, criterion, seed, SETTINGS)
+
+
+def test_how_fast_each_choice_runs(
+    subject: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Against the original, one seed, nothing trained; wants a machine with nothing else to do."""
+    for criterion, (_, whole, _) in CRITERIA.items():
+        if criterion == "sosp, compensated":  # the widths of "sosp"
+            continue
+        ground = Ground.of(subject, rows.SEEDS[0], SETTINGS, tmp_path, whole=whole)
+        for share, alive in _masks(ground, criterion, rows.SEEDS[0])[0].items():
+            if alive is not None:
+                rows.add_speed(subject.name, share, criterion, told := speed(ground, alive))
+                with capsys.disabled():
+                    print(f"{subject.name} {share:.0%} {criterion}: {told}", flush=True)  # noqa: T201
 
 
 def _rows(subject: Network, criterion: str, seed: int, place: Path) -> Iterator[str]:

@@ -10,7 +10,8 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from sosp_core.config import FinetuneConfig, Mode, PruneConfig, Recipe
+from sosp_core.bench.compare import compare
+from sosp_core.config import BenchmarkConfig, FinetuneConfig, Mode, PruneConfig, Recipe
 from sosp_core.data.dataset import Dataset
 from sosp_core.finetune.features import shared_features
 from sosp_core.progress import NullProgress
@@ -157,6 +158,15 @@ def recover(ground: Ground, alive: Alive) -> Result:
         accuracy=accuracy(subject, content),
         finetune_s=took,
     )
+
+
+def speed(ground: Ground, alive: Alive) -> str:
+    """How many times faster than the original, batch 1, one thread, with its 95 % interval."""
+    subject = ground.subject
+    slim_model = cut(subject, ground.choice, alive, CPU).model
+    config = BenchmarkConfig(batch_sizes=(1,), threads=(1,))
+    (found,) = compare(ground.network.content, slim_model, subject.probe, config)
+    return f"{found.speedup:.2f}x [{found.speedup_low:.2f}, {found.speedup_high:.2f}]"
 
 
 def accuracy(subject: Subject, model: ir.Model | bytes) -> float:

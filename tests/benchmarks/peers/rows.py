@@ -16,6 +16,7 @@ from tests.benchmarks.peers.subjects import ROOT
 
 RAW, PAGE = ROOT / "docs" / "raw" / "against_peers.json", ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- against_peers: made from docs/raw/against_peers.json -->", "<!-- /against_peers -->"
+SPEEDS = ROOT / "docs" / "raw" / "peers_speed.json"
 SEEDS = (0, 1, 2)
 
 Row = dict[str, Any]
@@ -52,6 +53,23 @@ def add(
     RAW.write_text(f'{{"rows": [\n{lines}\n]}}\n')
 
 
+def speeds() -> dict[str, str]:
+    """How many times faster than the original a choice runs, by ``speed_key``; as it is told."""
+    known: dict[str, str] = json.loads(SPEEDS.read_text()) if SPEEDS.exists() else {}
+    return known
+
+
+def add_speed(network: str, share: float, criterion: str, told: str) -> None:
+    """Write down one of them at once."""
+    known = {**speeds(), speed_key(network, share, criterion): told}
+    SPEEDS.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+
+
+def speed_key(network: str, share: float, criterion: str) -> str:
+    """The name of a measurement."""
+    return f"{network} at {share:.0%}: {criterion}"
+
+
 def _order(row: Row) -> tuple[str, float, str, int]:
     return row["network"], -row["share"], row["criterion"], row["seed"]
 
@@ -59,15 +77,18 @@ def _order(row: Row) -> tuple[str, float, str, int]:
 def table(network: str) -> Iterator[str]:
     """Criteria with mean and spread of the accuracy, by share; the best first."""
     own = [r for r in rows() if r["network"] == network and r["accuracy"] is not None]
-    shares = sorted({r["share"] for r in own}, reverse=True)
-    heads = "".join(f" {s:.0%} of the MACs: reached | parameters | before training | after |" for s in shares)
+    shares, fast = sorted({r["share"] for r in own}, reverse=True), speeds()
+    heads = "".join(
+        f" {s:.0%} of the MACs: reached | parameters | speed | before training | after |" for s in shares
+    )
     yield f"| {network} |{heads} scores, training |"
-    yield "|---|" + "---|---|---|---|" * len(shares) + "---|"
+    yield "|---|" + "---|---|---|---|---|" * len(shares) + "---|"
     for criterion in sorted({r["criterion"] for r in own}, key=lambda c: -_mean(own, c, shares)):
         cells = []
         for share in shares:
             here = [r for r in own if r["criterion"] == criterion and r["share"] == share]
             cells += [percent([r[cost] for r in here]) for cost in ("macs", "params")]
+            cells.append(fast.get(speed_key(network, share, criterion), ""))
             cells += [spread([r[quality] for r in here]) for quality in ("pruned", "accuracy")]
         took = " s, ".join(
             f"{median(r[t] for r in own if r['criterion'] == criterion):.0f}"

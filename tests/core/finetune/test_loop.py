@@ -119,6 +119,12 @@ def test_worse_weights_are_discarded_and_patience_ends() -> None:
         assert torch.equal(before[name], after[name])
 
 
+def test_without_patience_a_run_goes_on_to_its_end() -> None:
+    history = trainer(network(), replace(QUICK, steps=90), kind=GetsWorse).run()
+    assert history.steps == 90
+    assert history.best is history.points[0]
+
+
 class Explodes(Trainer):
     """The loss of the first ``times`` steps is not finite."""
 
