@@ -31,6 +31,10 @@ class Kind(StrEnum):
     VALUES = "values"  # numbers; distances are squared errors
 
 
+#: Numbers that a softmax or a sigmoid has yet to turn into probabilities.
+SCORES = frozenset({Kind.LOGITS, Kind.BINARY_LOGITS})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """How outputs are compared.
@@ -52,6 +56,11 @@ class Task:
             torch.cat([y.flatten().double() for y in column]) for column in zip(*references, strict=True)
         ]
         return replace(self, variances=tuple(float(c.var(unbiased=False)) for c in columns))
+
+    def of_answers(self) -> Task:
+        """All outputs against the original's, scores of classes as the numbers they are."""
+        kinds = tuple(Kind.VALUES if kind in SCORES else kind for kind in self.kinds)
+        return Task(kinds=kinds, labelled=False)
 
     def supervised(self, outputs: Sequence[Tensor], labels: Tensor) -> Tensor:
         """Mean loss of the first output against the labels."""

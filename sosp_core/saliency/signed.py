@@ -14,7 +14,7 @@ from sosp_core.structures.prices import Prices, QuadraticPrices
 from sosp_core.structures.structures import Alive
 
 
-@criterion(Method.SOSP_SIGNED)
+@criterion(Method.SOSP_SIGNED, answers=True)
 def sosp_signed(scene: Scene, alive: Alive) -> Prices:
     """Minimise ``−Σ_M ∂L/∂m + ½ Σ_MM G`` with G the Gauss-Newton matrix over gates at this mask.
 

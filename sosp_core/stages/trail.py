@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sosp_core.config import Metric
 from sosp_core.cost.model import CostModel
+from sosp_core.data.task import Task
 from sosp_core.errors import Cancelled, TargetUnreachable
 from sosp_core.ir.batchnorm import fold_batchnorm
 from sosp_core.progress import Progress
@@ -56,7 +57,7 @@ class Trail:
         self._scene = Scene(
             model=subject.model,
             structures=choice.structures,
-            space=_once(lambda: _space(subject, choice, device)),
+            space=_once(lambda: _space(subject, choice, self._criterion.task(subject.task), device)),
             seed=subject.recipe.seed,
         )
         whole = choice.structures.all_alive()
@@ -104,13 +105,13 @@ class Trail:
         return State(total=choice.cost.total(choice.cost.kept(alive)), alive=alive, dearness=dearness)
 
 
-def _space(subject: Subject, choice: Choice, device: torch.device) -> MaskSpace:
+def _space(subject: Subject, choice: Choice, task: Task, device: torch.device) -> MaskSpace:
     gated = choice.gated(subject)
     fold_batchnorm(gated.model)
     return MaskSpace(
         gated,
         subject.samples(),
-        subject.task,
+        task,
         batch_size=subject.batch(subject.recipe.prune.batch_size),
         device=device,
     )

@@ -7,7 +7,9 @@ networks and images of ``../shared``. Raw numbers go to ``docs/raw/one_shot.json
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +46,7 @@ class Subject:
 
     name: str
     built: Built
-    scored: MaskSpace
+    scored: Callable[[Task], MaskSpace]
     judged: MaskSpace
 
 
@@ -62,8 +64,8 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     return Subject(
         name=request.param,
         built=built,
-        scored=space(built, Dataset(inputs={"input": views.numpy()}, labels=labels[pick]), 32),
-        judged=space(built, Dataset(inputs={"input": test}, labels=answers), 250),
+        scored=partial(space, built, Dataset(inputs={"input": views.numpy()}, labels=labels[pick]), 32),
+        judged=space(built, Dataset(inputs={"input": test}, labels=answers), 250, TASK),
     )
 
 
@@ -91,7 +93,8 @@ def curve(subject: Subject, method: Method, rounds: int) -> list[float]:
     """Accuracy at each share; with rounds, scores are taken anew on the way to the last."""
     structures = subject.built.structures
     cost = CostModel(structures, Metric.STRUCTURES)
-    scene = Scene(model=subject.built.model, structures=structures, space=lambda: subject.scored, seed=0)
+    scored = subject.scored(criteria[method].task(TASK))
+    scene = Scene(model=subject.built.model, structures=structures, space=lambda: scored, seed=0)
     total = structures.count
     targets = [round(total * (1 - share)) for share in SHARES]
     steps = sorted({*targets, *schedule(total, targets[-1], rounds)}, reverse=True) if rounds > 1 else targets
@@ -115,10 +118,10 @@ def accuracy(judged: MaskSpace, alive: Alive) -> float:
     return right / total
 
 
-def space(built: Built, data: Dataset, batch: int) -> MaskSpace:
+def space(built: Built, data: Dataset, batch: int, task: Task) -> MaskSpace:
     gated = gate_model(built.model, built.structures, built.shapes)
     fold_batchnorm(gated.model)
-    return MaskSpace(gated, data, TASK, batch_size=batch, device=torch.device("cpu"))
+    return MaskSpace(gated, data, task, batch_size=batch, device=torch.device("cpu"))
 
 
 def prepared(images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ import pytest
 import sosp_core.saliency as families
 from sosp_core.config import COUNTED, Method, Metric
 from sosp_core.cost.model import terms_of
+from sosp_core.data.task import Kind, Task
 from sosp_core.saliency.criterion import criteria, criterion
 from tests.zoo.graphs import CASES, build
 
@@ -20,13 +21,19 @@ def test_every_method_has_a_criterion() -> None:
 
 
 def test_a_criterion_takes_a_scene_and_a_mask_and_gives_prices() -> None:
-    for function in criteria.values():
-        assert list(get_type_hints(function)) == ["scene", "alive", "return"]
+    for known in criteria.values():
+        assert list(get_type_hints(known.price)) == ["scene", "alive", "return"]
+
+
+def test_what_was_published_is_priced_by_the_loss_it_was_published_with() -> None:
+    task = Task(kinds=(Kind.LOGITS,), labelled=True)
+    own = {Method.RECOVERY, Method.SOSP_SIGNED}
+    assert {method for method, known in criteria.items() if known.task(task) != task} <= own
 
 
 def test_a_second_criterion_for_a_method_is_refused() -> None:
     with pytest.raises(RuntimeError, match="second criterion"):
-        criterion(Method.RANDOM)(criteria[Method.RANDOM])
+        criterion(Method.RANDOM)(criteria[Method.RANDOM].price)
 
 
 @pytest.mark.parametrize("metric", COUNTED)

@@ -118,6 +118,11 @@ def test_values_are_compared_in_units_of_the_originals_variance() -> None:
     assert sum(halves) / 2 == pytest.approx(float(expected), rel=1e-9)
 
 
+def test_answers_are_compared_as_numbers_whatever_the_labels_say() -> None:
+    task = Task(kinds=(Kind.LOGITS, Kind.BINARY_LOGITS, Kind.PROBABILITIES), labelled=True)
+    assert task.of_answers() == Task(kinds=(Kind.VALUES, Kind.VALUES, Kind.PROBABILITIES), labelled=False)
+
+
 def test_several_outputs_add_up_and_integers_are_left_out() -> None:
     task = Task(kinds=(Kind.LOGITS, Kind.VALUES, Kind.VALUES), labelled=False)
     outputs, reference = [OUTPUT, OUTPUT, torch.tensor([1, 2])], [OTHER, OTHER, torch.tensor([5, 6])]

@@ -5,13 +5,17 @@ from copy import deepcopy
 from itertools import combinations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 import torch
 from torch import Tensor
 
+from sosp_core.config import Method
 from sosp_core.data.task import Kind, Task
+from sosp_core.saliency.criterion import criteria
 from sosp_core.saliency.rows import PROBES
 from sosp_core.saliency.signed import sosp_signed
+from sosp_core.structures.prices import Scores
 from tests.core.saliency.scenes import (
     CLASSES,
     DISTILL,
@@ -82,6 +86,27 @@ def test_prices_after_removals_are_increments_of_the_signed_quadratic(
             for s in set(range(net.structures)) - set(removed):
                 rise = signed_rise(gradient, matrix, [*removed, s]) - before
                 assert prices.scores[s] == pytest.approx(rise, rel=1e-4, abs=1e-5)
+
+
+def test_how_sure_a_network_is_does_not_matter() -> None:
+    """By labels a sure network has next to no curvature; by its answers it has as much as any other."""
+    by_answers, by_labels = (
+        [_prices(task, scores_times) for scores_times in (1.0, 100.0)]
+        for task in (criteria[Method.SOSP_SIGNED].task(CLASSES), CLASSES)
+    )
+    np.testing.assert_allclose(by_answers[1], by_answers[0], rtol=1e-4, atol=1e-6)
+    assert not np.array_equal(np.argsort(by_labels[1]), np.argsort(by_labels[0]))
+
+
+def _prices(task: Task, scores_times: float) -> Scores:
+    """Of a network whose scores of classes are multiplied, one structure gone."""
+    built = MLP.build()
+    for name in ("w3", "b3"):
+        value = built.model.graph.initializers[name]
+        assert value.const_value is not None
+        value.const_value = ir.tensor(np.float32(scores_times) * value.const_value.numpy())
+    space = mask_space(built, samples(built, CLASSES), task)
+    return sosp_signed(scene(built, space), without(MLP, 1)).scores
 
 
 @each_net
