@@ -29,10 +29,16 @@ class Kind(StrEnum):
     BINARY_LOGITS = "binary_logits"  # independent yes/no scores
     BINARY_PROBABILITIES = "binary_probabilities"  # the same after a sigmoid
     VALUES = "values"  # numbers; distances are squared errors
+    SCORES = "scores"  # logits as numbers, whatever they have in common left out
+    PROBABILITY_SCORES = "probability_scores"  # the same scores, of what a softmax made of them
 
 
-#: Numbers that a softmax or a sigmoid has yet to turn into probabilities.
-SCORES = frozenset({Kind.LOGITS, Kind.BINARY_LOGITS})
+#: What an output is as an answer, to be met rather than to be likely.
+ANSWERS = {
+    Kind.LOGITS: Kind.SCORES,
+    Kind.PROBABILITIES: Kind.PROBABILITY_SCORES,
+    Kind.BINARY_LOGITS: Kind.VALUES,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +58,17 @@ class Task:
 
     def measured_on(self, references: Sequence[Sequence[Tensor]]) -> Task:
         """The same task, with the variances of these outputs of the original, a tuple a batch."""
+        if not references:
+            return self
         columns = [
-            torch.cat([y.flatten().double() for y in column]) for column in zip(*references, strict=True)
+            torch.cat([_numbers(kind, y).flatten().double() for y in column])
+            for kind, column in zip(self.kinds, zip(*references, strict=True), strict=True)
         ]
         return replace(self, variances=tuple(float(c.var(unbiased=False)) for c in columns))
 
     def of_answers(self) -> Task:
         """All outputs against the original's, scores of classes as the numbers they are."""
-        kinds = tuple(Kind.VALUES if kind in SCORES else kind for kind in self.kinds)
-        return Task(kinds=kinds, labelled=False)
+        return Task(kinds=tuple(ANSWERS.get(kind, kind) for kind in self.kinds), labelled=False)
 
     def supervised(self, outputs: Sequence[Tensor], labels: Tensor) -> Tensor:
         """Mean loss of the first output against the labels."""
@@ -121,7 +129,28 @@ class Task:
         """What squared errors of an output are divided by."""
         if self.labelled:
             return 1.0
-        return (self.variances[i] if self.variances else float(y.var(unbiased=False))) + TINY
+        return (self.variances[i] if self.variances else _variance(self.kinds[i], y)) + TINY
+
+
+def _numbers(kind: Kind, y: Tensor) -> Tensor:
+    """An output as the numbers that squared errors are taken of."""
+    if kind is Kind.PROBABILITY_SCORES:
+        return _centred((y + TINY).log(), _softmax_axis(y))
+    return _centred(y, 1) if kind is Kind.SCORES else y
+
+
+def _centred(y: Tensor, axis: int) -> Tensor:
+    return y - y.mean(axis, keepdim=True)
+
+
+def _softmax_axis(y: Tensor) -> int:
+    """That of the classes, unless the softmax was over the last axis, as of sequences ``[N, T, C]``."""
+    sums = y.detach().float().sum(1)
+    return 1 if torch.allclose(sums, torch.ones_like(sums), atol=1e-3) else -1
+
+
+def _variance(kind: Kind, y: Tensor) -> float:
+    return float(_numbers(kind, y).var(unbiased=False))
 
 
 def _basis(y: Tensor, k: int) -> Tensor:
@@ -148,6 +177,10 @@ def _root(kind: Kind, y: Tensor, noise: Tensor, unit: float) -> Tensor:
         return noise * (p * (1 - p) / y[0].numel()).sqrt()
     if kind is Kind.BINARY_PROBABILITIES:
         return noise / ((y * (1 - y) + TINY) * y[0].numel()).sqrt()
+    if kind is Kind.SCORES:
+        noise = _centred(noise, 1)
+    if kind is Kind.PROBABILITY_SCORES:
+        noise = _centred(noise, _softmax_axis(y)) / (y + TINY)
     return noise * sqrt(2 / (y[0].numel() * unit))
 
 
@@ -165,8 +198,8 @@ def _divergence(
         return _binary_kl(F.logsigmoid(y), F.logsigmoid(-y), torch.sigmoid(reference))
     if kind is Kind.BINARY_PROBABILITIES:
         return _binary_kl((y + TINY).log(), (1 - y + TINY).log(), reference)
-    unit = reference.var(unbiased=False) if variance is None else variance
-    return F.mse_loss(y, reference) / (unit + TINY)
+    unit = _variance(kind, reference) if variance is None else variance
+    return F.mse_loss(_numbers(kind, y), _numbers(kind, reference)) / (unit + TINY)
 
 
 def _kl(log_q: Tensor, log_p: Tensor) -> Tensor:

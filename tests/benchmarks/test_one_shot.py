@@ -35,7 +35,11 @@ SHARED, RAW = ROOT.parent / "shared", ROOT / "docs" / "raw" / "one_shot.json"
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 #: Residual streams stay: only the channels inside a block compete.
 STREAMS = ("/conv1/Conv", "*/conv2/Conv")
-SAMPLES, ROUNDS = 256, 28
+SAMPLES = 256
+#: Three for each share: 22 with what is left over, at 2.65 gradient passes each.
+ROUNDS = 21
+#: What was set out to be reached.
+GOALS = {"resnet56_cifar10": {0.2: 0.889, 0.3: 0.87, 0.4: 0.82, 0.5: 0.76, 0.7: 0.55}}
 TASK = Task(kinds=(Kind.LOGITS,), labelled=True)
 MEAN, STD = (np.array(v, np.float32)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
@@ -73,7 +77,7 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 @pytest.mark.shared
 @pytest.mark.timeout(7200)
 def test_accuracy_left_by_each_criterion(subject: Subject, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = {f"{method}, once": curve(subject, method, rounds=1) for method in Method}
+    rows = {f"{method}, once": curve(subject, method, rounds=1) for method in criteria}
     rows[f"sosp-signed, {ROUNDS} rounds"] = curve(subject, Method.SOSP_SIGNED, rounds=ROUNDS)
     known = json.loads(RAW.read_text()) if RAW.exists() else {}
     known[subject.name] = {"shares": SHARES, "samples": SAMPLES, "accuracy": rows}
@@ -83,10 +87,12 @@ def test_accuracy_left_by_each_criterion(subject: Subject, capsys: pytest.Captur
         print(f"\n{subject.name}: accuracy with {SHARES} of the inner channels masked")  # noqa: T201
         for name, row in rows.items():
             print(f"  {name:28}" + " ".join(f"{a:.3f}" for a in row))  # noqa: T201
-    at_half = SHARES.index(0.5)
-    assert rows[f"sosp-signed, {ROUNDS} rounds"][at_half] > max(
-        row[at_half] for name, row in rows.items() if name.endswith("once")
-    )
+    own = rows.pop(f"sosp-signed, {ROUNDS} rounds")
+    others = [row for name, row in rows.items() if not name.startswith("sosp-signed")]
+    for at, share in enumerate(SHARES):
+        assert share < 0.3 or own[at] > max(row[at] for row in others), share
+    for share, goal in GOALS.get(subject.name, {}).items():
+        assert own[SHARES.index(share)] >= goal, share
 
 
 def curve(subject: Subject, method: Method, rounds: int) -> list[float]:

@@ -74,7 +74,7 @@ OTHER = torch.tensor([[0.1, -0.8, 0.9], [1.1, 0.3, -0.2]], dtype=torch.float64)
 
 
 def as_kind(kind: Kind, scores: torch.Tensor) -> torch.Tensor:
-    if kind is Kind.PROBABILITIES:
+    if kind in (Kind.PROBABILITIES, Kind.PROBABILITY_SCORES):
         return scores.softmax(1)
     return scores.sigmoid() if kind is Kind.BINARY_PROBABILITIES else scores
 
@@ -120,7 +120,23 @@ def test_values_are_compared_in_units_of_the_originals_variance() -> None:
 
 def test_answers_are_compared_as_numbers_whatever_the_labels_say() -> None:
     task = Task(kinds=(Kind.LOGITS, Kind.BINARY_LOGITS, Kind.PROBABILITIES), labelled=True)
-    assert task.of_answers() == Task(kinds=(Kind.VALUES, Kind.VALUES, Kind.PROBABILITIES), labelled=False)
+    kinds = (Kind.SCORES, Kind.VALUES, Kind.PROBABILITY_SCORES)
+    assert task.of_answers() == Task(kinds=kinds, labelled=False)
+
+
+def test_answers_are_the_same_before_and_after_a_softmax() -> None:
+    """And what all scores of a sample have in common, which no answer depends on, is left out."""
+    found = []
+    for kind, y, r in (
+        (Kind.LOGITS, OUTPUT, OTHER),
+        (Kind.LOGITS, OUTPUT + 5, OTHER - torch.tensor([[1.0], [2.0]])),
+        (Kind.PROBABILITIES, OUTPUT.softmax(1), OTHER.softmax(1)),
+    ):
+        task = Task(kinds=(kind,), labelled=True).of_answers()
+        found.append(float(task.measured_on([(r,)]).distilled([y], [r])))
+    assert found == pytest.approx([found[0]] * 3, rel=1e-9)
+    expected = F.mse_loss(OUTPUT - OUTPUT.mean(1, True), OTHER - OTHER.mean(1, True))
+    assert found[0] == pytest.approx(float(expected / (OTHER - OTHER.mean(1, True)).var(unbiased=False)))
 
 
 def test_several_outputs_add_up_and_integers_are_left_out() -> None:
@@ -131,6 +147,15 @@ def test_several_outputs_add_up_and_integers_are_left_out() -> None:
         for kind in (Kind.LOGITS, Kind.VALUES)
     ]
     assert float(task.distilled(outputs, reference)) == pytest.approx(sum(parts), rel=1e-12)
+
+
+def test_of_a_softmax_over_the_last_axis_the_scores_are_centred_there() -> None:
+    task = Task(kinds=(Kind.PROBABILITIES,), labelled=False).of_answers()
+    generator = torch.Generator().manual_seed(0)
+    y, r = (torch.randn(2, 5, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+    apart, (a, b) = task.measured_on([(r.softmax(-1),)]), (t - t.mean(-1, True) for t in (y, r))
+    expected = float(F.mse_loss(a, b) / b.var(unbiased=False))
+    assert float(apart.distilled([y.softmax(-1)], [r.softmax(-1)])) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(("kind", "labelled"), [*((kind, False) for kind in Kind), (Kind.VALUES, True)])
