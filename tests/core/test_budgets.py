@@ -29,6 +29,9 @@ from sosp_core.sensitivity import SHARES, sensitivity
 from tests.core.digits import INPUT, digits, digits_model, recipe, save_digits
 from tests.core.report.test_schema import strict
 
+#: Of the time: beside another process the table says 0.8 for the smallest plan of so small a network.
+ASKED = 0.9
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -59,14 +62,14 @@ def accuracy(model: bytes, first: int, count: int) -> float:
 
 def test_a_latency_budget_is_predicted_measured_and_told(data: Path, tmp_path: Path) -> None:
     asked = replace(
-        job(budget=Budget(metric=Metric.LATENCY, keep=0.75), round_to=8),
+        job(budget=Budget(metric=Metric.LATENCY, keep=ASKED), round_to=8),
         benchmark=BenchmarkConfig(batch_sizes=(256,), min_time_s=0.2, max_time_s=1.0),
     )
     outcome, report = run(asked, data, tmp_path)
     told = report["latency_budget"]
     assert (told["batch_size"], told["threads"]) == (256, 1)
-    assert told["target_share"] == pytest.approx(0.75, abs=1e-4)
-    assert told["tries"][0]["predicted_share"] <= 0.75
+    assert told["target_share"] == pytest.approx(ASKED, abs=1e-4)
+    assert told["tries"][0]["predicted_share"] <= ASKED
     assert {"predicted_share": told["predicted_share"], "measured_share": told["measured_share"]}.items() <= {
         k: v for t in told["tries"] for k, v in t.items() if t["predicted_share"] == told["predicted_share"]
     }.items()
