@@ -53,6 +53,7 @@ def test_a_worker_that_was_frozen_past_its_lease_gives_up_its_job(bench: Bench, 
     with Database(bench.stack.settings.database_url, pooled=False).write():
         for pid in (frozen.pid, *pool):
             os.kill(pid, signal.SIGSTOP)
+        until(lambda: all(stopped(pid) for pid in (frozen.pid, *pool)))  # a signal takes its time
     until(lambda: job.refresh().state is JobState.QUEUED)
     healthy = bench.stack.start_worker()
     assert job.wait(30).attempt == 2
@@ -64,6 +65,12 @@ def test_a_worker_that_was_frozen_past_its_lease_gives_up_its_job(bench: Bench, 
     assert outcomes == ["lost", "succeeded"]
     for worker in (frozen, healthy):
         bench.stack.stop_worker(worker, signal.SIGKILL)
+
+
+def stopped(pid: int) -> bool:
+    """Whether every thread of a process is; one that runs on for a moment could still begin to write."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return all((thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
 
 
 def children(pid: int) -> list[int]:
