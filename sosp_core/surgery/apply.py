@@ -8,16 +8,22 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
+from sosp_core.convert.network import survey
 from sosp_core.ir.view import inputs
 from sosp_core.ops.flow import Place
 from sosp_core.structures.structures import Alive, Structures, kept_count, kept_positions
+from sosp_core.surgery.vanish import empty_tensors, remains, vanish
 
 
 def slim(model: ir.Model, structures: Structures, alive: Alive) -> ir.Model:
     """Copy ``model`` without the structures that are not alive.
 
     Names of inputs, outputs, nodes and weights survive, as do types, dynamic dimensions, opsets
-    and metadata. Inner shapes are inferred anew.
+    and metadata. Inner shapes are inferred anew. Where nothing is left of an inner width, the
+    branch goes, see ``vanish``.
+
+    Raises:
+        Unsettled: Something that stays needs a branch of which nothing is left.
     """
     cut = model.clone()
     nodes = {node.name or "": node for node in cut.graph}
@@ -27,6 +33,8 @@ def slim(model: ir.Model, structures: Structures, alive: Alive) -> ir.Model:
         )
     for size in structures.sizes:
         write_size(cut.graph, nodes[size.place.node], size.place, kept_count(size.members, alive))
+    if empty := empty_tensors(structures, alive):
+        vanish(cut.graph, remains(cut.graph, empty, survey(model).computes))
     infer_shapes(cut)
     return cut
 
