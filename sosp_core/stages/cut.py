@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -14,6 +15,7 @@ from sosp_core.stages.subject import Subject
 from sosp_core.structures.structures import Alive
 from sosp_core.surgery.apply import slim
 from sosp_core.surgery.compensate import compensate
+from sosp_core.surgery.stand_in import put_means
 from sosp_core.surgery.verify import outputs_of, require_close
 
 #: Masked original against slim model: the same float32 sums in another order. Seen 3e-7.
@@ -48,5 +50,9 @@ def _compensated(
     subject: Subject, choice: Choice, model: ir.Model, alive: Alive, device: torch.device
 ) -> ir.Model:
     network = Network(subject.model).to(device)
-    batches = subject.tensors(subject.recipe.prune.batch_size, device)
-    return compensate(subject.model, model, choice.structures, alive, network, batches)
+
+    def batches() -> Iterator[list[torch.Tensor]]:
+        return subject.tensors(subject.recipe.prune.batch_size, device)
+
+    model = put_means(model, choice.structures, alive, network, batches())
+    return compensate(subject.model, model, choice.structures, alive, network, batches())

@@ -60,7 +60,11 @@ def compensate(
 
     Cost: one forward pass of the original over ``batches``; for each gate a C x C solve.
     """
-    targets = [t for t in _targets(original, structures) if not bool(alive[t.gate.members].all())]
+    targets = [
+        t
+        for t in _targets(original, structures)
+        if t.initializer in slim.graph.initializers and not bool(alive[t.gate.members].all())
+    ]
     names = sorted({t.gate.value for t in targets if t.gate.value in network.value_names})
     if not names:
         return slim
