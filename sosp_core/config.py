@@ -170,6 +170,11 @@ class LayerLimits:
                 f"{name} must be a width of at least 1, or a share up to 1.0, got {value}",
             )
 
+    @property
+    def keeps(self) -> bool:
+        """Whether some of the width has to stay."""
+        return self.min_keep is not None or self.exact is not None
+
 
 @dataclass(frozen=True, kw_only=True)
 class PruneConfig:
@@ -184,7 +189,10 @@ class PruneConfig:
         round_to: Widths stay multiples of this where they were; 1 lets any width happen. None takes
             the largest of 8, 4, 2 and 1 that the budget can be reached with: ONNX Runtime blocks
             channels by 8 or 16, and a width such as 47 runs slower than the 64 it came from.
-        max_layer_ratio: No group of equivalent structures loses a larger share than this.
+        max_layer_ratio: No group of equivalent structures loses a larger share than this, unless it
+            goes altogether, see ``depth``.
+        depth: Whole branches beside a residual connection may go, where nothing else reads them and no
+            layer in them is protected or has to keep a width; not under a latency budget.
         augment: Views of images that the scores read: ``auto``, ``none``, or ``flip`` and ``shift``
             joined by ``+``. A network answers the images it was trained on with certainty: there
             the loss hardly curves.
@@ -203,6 +211,7 @@ class PruneConfig:
     batch_size: int = 32
     round_to: int | None = None
     max_layer_ratio: float = 0.9
+    depth: bool = True
     augment: str = "auto"
     compensate: bool = True
     protect: tuple[str, ...] = ()

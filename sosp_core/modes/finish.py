@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import onnx_ir as ir
+
 from sosp_core.bench.compare import Comparison
 from sosp_core.checkpoints import Kept
+from sosp_core.config import Metric
 from sosp_core.finetune.history import History
 from sosp_core.modes.assemble import assemble
 from sosp_core.modes.outcome import Outcome, save
@@ -21,6 +24,7 @@ from sosp_core.stages.judge import Verdict, benchmark, judge, slower
 from sosp_core.stages.recover import Content, deliver, finetune, write
 from sosp_core.stages.resume import CUT
 from sosp_core.stages.subject import Subject
+from sosp_core.structures.storage import stored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +96,19 @@ def finish(
     with run.stage("evaluate"):
         verdict = judge(against or subject, slim.model, content)
     return Finished(
-        plan=plan,
+        plan=plan if not choice.gone(plan.alive) else _counted(plan, slim.model, subject),
         content=content,
         history=trained.history,
         verdict=verdict,
         surgery=slim.error,
         write_back=write_back,
     )
+
+
+def _counted(plan: Plan, slim: ir.Model, subject: Subject) -> Plan:
+    """Weights and bytes as they are: a branch takes with it what goes by the width of what stays."""
+    weights, size = stored(slim, subject.model)
+    return replace(plan, after={**plan.after, Metric.PARAMS: weights, Metric.SIZE: size})
 
 
 def publish(

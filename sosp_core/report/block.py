@@ -19,6 +19,8 @@ class Fate(StrEnum):
     """It could not be changed; the note says why."""
     WIDER = "wider"
     CUT = "cut"
+    GONE = "gone"
+    """Nothing is left of it: its whole branch was removed."""
     WHOLE = "whole"
     """It could have lost channels, and lost none."""
     PLAIN = "plain"
@@ -31,6 +33,7 @@ WORDS = {
     Fate.FIXED: "▨ stays",
     Fate.WIDER: "▲ wider",
     Fate.WHOLE: "□ whole",
+    Fate.GONE: "✕ whole branch removed",
 }
 
 

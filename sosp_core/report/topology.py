@@ -93,6 +93,8 @@ class _Blocks:
     def _fate(self, name: str, cut: LayerCut) -> Fate:
         if name in self.bottlenecks:
             return Fate.BOTTLENECK
+        if cut.after == 0:
+            return Fate.GONE
         if cut.after != cut.before:
             return Fate.CUT if cut.after < cut.before else Fate.WIDER
         return Fate.WHOLE

@@ -24,7 +24,10 @@ FAR = 1 / 8
 
 def smallest(cost: Cost, groups: Sequence[Group], rules: Rules) -> int:
     """The least of the metric that any plan under these rules can leave."""
-    return cost.total(np.array([rules.floor(g) for g in groups], dtype=np.int64))
+    kept = np.array([rules.floor(g) for g in groups], dtype=np.int64)
+    for number in np.flatnonzero(kept == 0):
+        kept[rules.falling(groups, int(number))] = 0
+    return cost.total(kept)
 
 
 def require_reachable(cost: Cost, groups: Sequence[Group], rules: Rules, target: int, unit: str) -> None:
@@ -78,7 +81,7 @@ def shrink(
         offers = [
             offer
             for g in wide or range(len(groups))
-            if (offer := _offer(prices, alive, groups[g], g, kept, rules, cost, capacity)) is not None
+            if (offer := _offer(prices, alive, groups, g, kept, rules, cost, capacity)) is not None
         ]
         if not offers:
             break
@@ -96,17 +99,19 @@ def _refill(
 ) -> Alive:
     """Give back what the last, largest chunks overshot: dearest first, as long as the target holds.
 
-    A group whose last chunk is needed gets no earlier one: its width would not be round.
+    A group whose last chunk is needed gets no earlier one: its width would not be round, or nothing
+    would read it.
     """
     needed: set[int] = set()
     for offer in reversed(removed):
-        if offer.group in needed:
+        if needed.intersection((offer.group, *offer.fallen)):
+            needed |= {offer.group, *offer.fallen}
             continue
         alive[offer.members] = True
         kept = cost.kept(alive)
         if cost.total(kept) > target or kept[offer.group] > ceilings[offer.group]:
             alive[offer.members] = False
-            needed.add(offer.group)
+            needed |= {offer.group, *offer.fallen}
     return alive
 
 
@@ -115,12 +120,14 @@ class _Offer:
     """A chunk that may go.
 
     Attributes:
+        members: Of the group, and of those that fall with it.
         price: Of all of it, as estimated.
         worth: What its removal is worth.
         far: Whether it takes so much of its group that the estimate has to be measured.
     """
 
     group: int
+    fallen: tuple[int, ...]
     members: NDArray[np.int64]
     price: float
     worth: float
@@ -136,7 +143,7 @@ class _Offer:
 def _offer(
     prices: Prices,
     alive: Alive,
-    group: Group,
+    groups: Sequence[Group],
     number: int,
     kept: Kept,
     rules: Rules,
@@ -144,21 +151,37 @@ def _offer(
     capacity: Cost | None,
 ) -> _Offer | None:
     """The cheapest chunk a group can give, if it can give one that saves something."""
+    group = groups[number]
     forced = kept[number] > rules.ceiling(group)
+    fallen: list[int] = []
     for n in rules.steps(group, int(kept[number])):
-        saved = cost.gain(kept, number, n)
+        fallen = rules.falling(groups, number) if n == kept[number] else []
+        saved = _gain(cost, kept, number, n, fallen)
         if saved > 0 or forced:
             break
     else:
         return None
+    # What falls is silent once its last reader is gone: it costs nothing more.
     chosen, price = prices.cheapest(group.members[alive[group.members]], n)
+    others = [m for g in fallen for m in groups[g].members[alive[groups[g].members]]]
     return _Offer(
         group=number,
-        members=chosen,
+        fallen=tuple(fallen),
+        members=np.concatenate([chosen, np.array(others, dtype=np.int64)]),
         price=price,
-        worth=prices.worth.of(n, saved, (capacity or cost).gain(kept, number, n)),
+        worth=prices.worth.of(n + len(others), saved, _gain(capacity or cost, kept, number, n, fallen)),
         far=n > 1 and n >= FAR * int(kept[number]),
     )
+
+
+def _gain(cost: Cost, kept: Kept, number: int, n: int, fallen: Sequence[int]) -> float:
+    """What removing ``n`` structures of a group saves, with all of those that fall."""
+    if not fallen:
+        return cost.gain(kept, number, n)
+    left = kept.copy()
+    left[number] -= n
+    left[list(fallen)] = 0
+    return cost.total(kept) - cost.total(left)
 
 
 class _Scale:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from sosp_core.structures.structures import STAYS, Alive, Structures, kept_count
 
 @dataclass(frozen=True, kw_only=True)
 class LayerCut:
-    """The width of one weight-bearing node before and after."""
+    """The width of one weight-bearing node before and after; 0 where its whole branch is gone."""
 
     node: str
     before: int
@@ -128,10 +128,20 @@ class Plan:
         }
 
 
-def layer_cuts(structures: Structures, alive: Alive) -> tuple[LayerCut, ...]:
-    """Widths by node under a mask; nodes whose width is fixed for ever are left out."""
+def layer_cuts(structures: Structures, alive: Alive, gone: Collection[str] = ()) -> tuple[LayerCut, ...]:
+    """Widths by node under a mask; nodes whose width is fixed for ever are left out.
+
+    Args:
+        structures: Of the original.
+        alive: The mask.
+        gone: Nodes that went with a branch, whatever their width.
+    """
     return tuple(
-        LayerCut(node=layer.node, before=len(layer.members), after=kept_count(layer.members, alive))
+        LayerCut(
+            node=layer.node,
+            before=len(layer.members),
+            after=0 if layer.node in gone else kept_count(layer.members, alive),
+        )
         for layer in structures.layers
         if (layer.members != STAYS).any()
     )

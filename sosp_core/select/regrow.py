@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sosp_core.cost.model import Cost
+from sosp_core.cost.model import Cost, Kept
 from sosp_core.select.rules import Rules
 from sosp_core.structures.structures import Alive, Group
 
@@ -38,8 +38,8 @@ def regrow(
         kept = cost.kept(alive)
         back = [
             members
-            for number, group in enumerate(groups)
-            if (members := _step(alive, number, group, cost, target, rules, dearness, int(kept[number]))).size
+            for number in range(len(groups))
+            if (members := _step(alive, number, groups, cost, target, rules, dearness, kept)).size
         ]
         if not back:
             return alive
@@ -49,19 +49,32 @@ def regrow(
 def _step(
     alive: Alive,
     number: int,
-    group: Group,
+    groups: Sequence[Group],
     cost: Cost,
     target: int,
     rules: Rules,
     dearness: NDArray[np.float64],
-    kept: int,
+    kept: Kept,
 ) -> NDArray[np.int64]:
-    """What would come back with a group's next width; nothing where the target would not hold."""
-    gone = group.members[~alive[group.members]]
-    wider = [width for width in rules.wider(group, kept) if width - kept <= len(gone)]
-    if not wider:
-        return gone[:0]
-    members: NDArray[np.int64] = gone[np.argsort(-dearness[gone], kind="stable")[: min(wider) - kept]]
+    """What would come back with a group's next width; nothing where the target would not hold.
+
+    The first width of a branch that is gone brings back all that the branch consists of.
+    """
+    parts = [
+        _next_width(alive, groups[g], rules, dearness, int(kept[g]))
+        for g in rules.returning(groups, kept, number)
+    ]
+    members = np.concatenate(parts) if all(part.size for part in parts) else parts[0][:0]
     with_them = alive.copy()
     with_them[members] = True
-    return members if cost.total(cost.kept(with_them)) <= target else gone[:0]
+    return members if cost.total(cost.kept(with_them)) <= target else members[:0]
+
+
+def _next_width(
+    alive: Alive, group: Group, rules: Rules, dearness: NDArray[np.float64], kept: int
+) -> NDArray[np.int64]:
+    """The dearest that are missing for a group's next width; none if there is no next."""
+    gone = group.members[~alive[group.members]]
+    wider = [width for width in rules.wider(group, kept) if width - kept <= len(gone)]
+    members: NDArray[np.int64] = gone[np.argsort(-dearness[gone], kind="stable")]
+    return members[: min(wider) - kept] if wider else members[:0]

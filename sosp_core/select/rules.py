@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sosp_core.structures.structures import Group
 
@@ -31,19 +34,26 @@ class Rules:
     Attributes:
         round_to: Groups shrink to multiples of this, as far as they were ones.
         max_layer_ratio: Largest share a group may lose, unless its bounds say otherwise; it never
-            loses its last structure.
+            loses its last structure, unless it is one of ``falls``.
         bounds: By a group's first structure.
         widths: The only numbers a group may keep, widest first, by its first structure; groups
             that are not listed follow ``round_to``.
+        falls: Groups that may go altogether, in one step from the fewest they would keep otherwise;
+            for each those that nothing reads without it. All by a group's first structure.
     """
 
     round_to: int = 1
     max_layer_ratio: float = 1.0
     bounds: Mapping[int, Bounds] = field(default_factory=dict)
     widths: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    falls: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
     def floor(self, group: Group) -> int:
-        """The fewest structures the group may keep: a width on the grid, if its bounds let one."""
+        """The fewest structures the group may keep: none, or a width on the grid, if its bounds let one."""
+        return 0 if self.vanishes(group) else self.narrowest(group)
+
+    def narrowest(self, group: Group) -> int:
+        """The fewest structures the group may keep, if it keeps any."""
         ceiling = self.ceiling(group)
         rounded = self._rounded(group, self._fewest(group))
         return rounded if rounded <= ceiling else ceiling
@@ -62,6 +72,37 @@ class Rules:
             return min((w for w in widths if w >= fewest), default=n)
         return min(n, ceil(fewest / self.round_to) * self.round_to)
 
+    def vanishes(self, group: Group) -> bool:
+        """Whether the group may go altogether; not where some layer has to keep a width."""
+        fallen = self.falls.get(_key(group))
+        if fallen is None:
+            return False
+        return all(
+            key not in self.bounds or self.bounds[key].fewest is None for key in (_key(group), *fallen)
+        )
+
+    def falling(self, groups: Sequence[Group], number: int) -> list[int]:
+        """Numbers of the groups that nothing reads without this one."""
+        fallen = self.falls.get(_key(groups[number]), frozenset())
+        return [g for g, group in enumerate(groups) if _key(group) in fallen]
+
+    def returning(self, groups: Sequence[Group], kept: NDArray[np.int64], number: int) -> list[int]:
+        """Numbers of the groups that have to come back with one: for nobody would read it, or it nobody.
+
+        Args:
+            groups: The partition of the structures.
+            kept: What each of them keeps.
+            number: Of the group; it comes first.
+        """
+        gone = [g for g in range(len(groups)) if kept[g] == 0]
+        found = [number]
+        for g in found:  # which grows on the way
+            needed = [h for h in gone if g in self.falling(groups, h)]
+            if kept[g] == 0:
+                needed += [h for h in self.falling(groups, g) if h in gone and not self.vanishes(groups[h])]
+            found += [h for h in dict.fromkeys(needed) if h not in found]
+        return found
+
     def ceiling(self, group: Group) -> int:
         """The most structures the group may keep."""
         most = self._bounds(group).most
@@ -77,9 +118,9 @@ class Rules:
         One number where widths follow ``round_to``; where they are listed, every one below: a
         narrower width may save something where the next one does not.
         """
-        floor = self.floor(group)
+        floor = self.narrowest(group)
         if kept <= floor:
-            return []
+            return [kept] if kept and self.vanishes(group) else []
         if (widths := self.widths.get(_key(group))) is None:
             return [kept - max(kept - self.chunk(kept), floor)]
         lower = sorted((w for w in widths if floor <= w < kept), reverse=True)
@@ -87,9 +128,9 @@ class Rules:
 
     def wider(self, group: Group, kept: int) -> list[int]:
         """The widths on the grid above ``kept``, widest first."""
-        n = len(group.members)
+        n, narrowest = len(group.members), self.narrowest(group)
         grid = self.widths.get(_key(group)) or (n, *range(n - self.chunk(n), 0, -self.round_to))
-        return [w for w in grid if kept < w <= self.ceiling(group)]
+        return [w for w in grid if max(kept + 1, narrowest) <= w <= self.ceiling(group)]
 
     def eased(self, share: float) -> Rules:
         """Ceilings a share of the way down, so that rounds get there step by step."""

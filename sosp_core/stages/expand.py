@@ -100,7 +100,9 @@ def examine(subject: Subject, choice: Choice, progress: Progress, device: torch.
     # Widths are not for running here: rounding them would make narrow layers look needed.
     # What is pruned here is not trained, either.
     untrained = FinetuneConfig(steps=0)
-    config = replace(subject.recipe, prune=replace(prune, budget=budget, round_to=1), finetune=untrained)
+    config = replace(
+        subject.recipe, prune=replace(prune, budget=budget, round_to=1, depth=False), finetune=untrained
+    )
     probing = replace(subject, recipe=config)
     plan = choose(probing, offer(probing), progress, device)
     floors = [rules.floor(group) for group in choice.structures.groups]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from sosp_core.config import Metric, PruneConfig
 from sosp_core.cost.model import Cost, CostModel, measure
@@ -18,6 +18,7 @@ from sosp_core.stages.timetable import Timetable, timetable
 from sosp_core.structures.discover import discover
 from sosp_core.structures.gating import GatedModel, gate_model
 from sosp_core.structures.structures import Alive, Structures
+from sosp_core.surgery.branches import Branch, find_branches
 
 #: Widths to try, coarsest first, where the recipe leaves the choice.
 ROUNDINGS = (8, 4, 2, 1)
@@ -33,6 +34,7 @@ class Choice:
         unit: What both count, in words.
         rules: What a plan may not do.
         meant: What the recipe says about single layers.
+        branches: Groups that may go altogether, by number, and what goes with them.
         timetable: What latency is estimated from, if it is the metric.
     """
 
@@ -44,6 +46,7 @@ class Choice:
     unit: str
     rules: Rules
     meant: tuple[Meant, ...] = ()
+    branches: Mapping[int, Branch] = field(default_factory=dict)
     timetable: Timetable | None = None
 
     def gated(self, subject: Subject) -> GatedModel:
@@ -56,8 +59,14 @@ class Choice:
             alive=alive,
             before=measure(self.structures, self.structures.all_alive()),
             after=measure(self.structures, alive),
-            layers=layer_cuts(self.structures, alive),
+            layers=layer_cuts(self.structures, alive, self.gone(alive)),
         )
+
+    def gone(self, alive: Alive) -> frozenset[str]:
+        """Names of the nodes of all branches of which nothing is left."""
+        groups = self.structures.groups
+        empty = (b.nodes for b in self.branches.values() if not alive[groups[b.group].members].any())
+        return frozenset().union(*empty)
 
 
 def offer(subject: Subject) -> Choice:
@@ -96,12 +105,24 @@ def offer(subject: Subject) -> Choice:
         unit=unit,
         rules=Rules(),
         meant=(*meant, *limits),
+        branches=_branches(subject, structures, shapes, (*meant, *limits)),
         timetable=table,
     )
     rules = _rules(prune, choice, bounds)
     if prune.budget.max_drop is not None:  # no target: as far as the rules go
         target = smallest(cost, structures.groups, rules)
     return replace(choice, rules=rules, target=target)
+
+
+def _branches(
+    subject: Subject, structures: Structures, shapes: Shapes, meant: Sequence[Meant]
+) -> Mapping[int, Branch]:
+    """Groups that may go altogether. Not by the clock: its table has no entry for what is not there."""
+    prune = subject.recipe.prune
+    if not prune.depth or prune.budget.metric is Metric.LATENCY:
+        return {}
+    stay = [m.pattern for m in meant if m.limits is None or m.limits.keeps]
+    return find_branches(subject.model, structures, shapes, stay)
 
 
 def _target(prune: PruneConfig, total: int) -> int:
@@ -115,10 +136,12 @@ def _rules(prune: PruneConfig, choice: Choice, bounds: Mapping[int, Bounds]) -> 
     Under a latency budget the widths are those that the clock found worth having.
     """
     groups = choice.structures.groups
+    key = [int(g.members[0]) for g in groups]
+    falls = {key[b.group]: frozenset(key[g] for g in b.falls) for b in choice.branches.values()}
     candidates = ROUNDINGS if prune.round_to is None else (prune.round_to,)
     widths = {} if choice.timetable is None else choice.timetable.widths(groups)
     rules = [
-        Rules(round_to=n, max_layer_ratio=prune.max_layer_ratio, bounds=bounds, widths=widths)
+        Rules(round_to=n, max_layer_ratio=prune.max_layer_ratio, bounds=bounds, widths=widths, falls=falls)
         for n in (candidates[-1:] if widths else candidates)
     ]
     for rule in rules:

@@ -12,13 +12,13 @@ import numpy as np
 import onnx_ir as ir
 
 import sosp_core.ops  # noqa: F401  (fills the rule table)
-from sosp_core.ir.bfloat16 import STORED
 from sosp_core.ir.view import matches, opset, values
 from sosp_core.ops.flow import Flow, Reading
 from sosp_core.ops.integers import freeze_escapes
 from sosp_core.ops.slots import Ids
 from sosp_core.ops.table import rules
 from sosp_core.runtime.observe import Shapes
+from sosp_core.structures.storage import is_weight, itemsize
 from sosp_core.structures.structures import (
     STAYS,
     Gate,
@@ -139,8 +139,8 @@ class _Numbering:
                 Term(coefficient=c.coefficient, factors=tuple(self.members(f) for f in c.factors))
                 for c in flow.layers
             ),
-            params=tuple(self._storage(model, slices, lambda v: 1.0 if _is_weight(v) else 0.0)),
-            bytes=tuple(self._storage(model, slices, _itemsize)),
+            params=tuple(self._storage(model, slices, lambda v: 1.0 if is_weight(v) else 0.0)),
+            bytes=tuple(self._storage(model, slices, itemsize)),
             refusals=tuple(dict.fromkeys(flow.refusals)),
             axes=self._tensor_axes(),
         )
@@ -230,13 +230,3 @@ class _Numbering:
             else:
                 fixed += rest
         yield Term(coefficient=fixed, factors=())
-
-
-def _is_weight(value: ir.Value) -> bool:
-    """Count floats; integers are shapes and indices, not weights."""
-    return value.dtype is not None and value.dtype.is_floating_point()
-
-
-def _itemsize(value: ir.Value) -> float:
-    """Bytes of one element in the file, which may hold less than is computed with."""
-    return 0.0 if value.dtype is None else float(value.meta.get(STORED, value.dtype.itemsize))

@@ -135,6 +135,7 @@ def _legend(blocks: Sequence[Block]) -> Markup:
         Fate.BOTTLENECK: ("bottleneck", "bottleneck"),
         Fate.WIDER: ("wider", "wider"),
         Fate.FIXED: ("fixed", "had to stay"),
+        Fate.GONE: ("gone", "whole branch removed"),
     }
     entries = entries if Fate.CUT in fates else []
     return legend(PAD, 15, [*entries, *(names[fate] for fate in names if fate in fates)])
