@@ -22,6 +22,7 @@ from sosp_core.runtime.session import serialize
 from sosp_core.structures.gating import gate_model
 from sosp_core.structures.structures import Alive
 from sosp_core.surgery.apply import slim
+from sosp_core.surgery.branches import find_branches
 from sosp_core.surgery.verify import outputs_of, require_close, require_loadable
 from tests.oracles import counting
 from tests.zoo.built import Built, masks, prepare, random_feeds, random_mask
@@ -91,6 +92,20 @@ def test_cutting_all_that_may_go_equals_silencing_it(case: Case) -> None:
     for group in built.structures.groups:
         alive[group.members[-1]] = True
     require_law(built, alive)
+
+
+@each_case
+def test_cutting_whole_branches_equals_silencing_them(case: Case) -> None:
+    """Attention and gates, too, wherever they join what goes past them."""
+    built = build(case)
+    may_go = find_branches(built.model, built.structures, built.shapes)
+    alive = random_mask(built.structures, 5)
+    for number in may_go:
+        alive[built.structures.groups[number].members] = False
+    require_law(built, alive)
+    cut = slim(built.model, built.structures, alive)
+    require_loadable(cut, built.model)
+    assert (len(cut.graph) < len(built.model.graph)) == bool(may_go)
 
 
 @pytest.mark.parametrize("which", EXPORTS, ids=lambda which: which.name)
