@@ -191,8 +191,9 @@ class PruneConfig:
             channels by 8 or 16, and a width such as 47 runs slower than the 64 it came from.
         max_layer_ratio: No group of equivalent structures loses a larger share than this, unless it
             goes altogether, see ``depth``.
-        depth: Whole branches beside a residual connection may go, where nothing else reads them and no
-            layer in them is protected or has to keep a width; not under a latency budget.
+        depth: Whole branches beside a residual connection may go, where no layer in them is protected or
+            has to keep a width; not under a latency budget. Faster at the same multiply-accumulates; what
+            it does to accuracy depends on the network.
         augment: Views of images that the scores read: ``auto``, ``none``, or ``flip`` and ``shift``
             joined by ``+``. A network answers the images it was trained on with certainty: there
             the loss hardly curves.
@@ -211,7 +212,7 @@ class PruneConfig:
     batch_size: int = 32
     round_to: int | None = None
     max_layer_ratio: float = 0.9
-    depth: bool = True
+    depth: bool = False
     augment: str = "auto"
     compensate: bool = True
     protect: tuple[str, ...] = ()

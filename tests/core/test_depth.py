@@ -49,7 +49,7 @@ def residual_model() -> bytes:
 
 
 def job(**prune: object) -> Recipe:
-    return recipe(**{"budget": BUDGET, "round_to": 8, **prune})
+    return recipe(**{"budget": BUDGET, "round_to": 8, "depth": True, **prune})
 
 
 @pytest.fixture(scope="module")
