@@ -191,7 +191,7 @@ def _trained_vgg() -> bytes:
 
 def shaken(x: Tensor) -> Tensor:
     """Each image mirrored or not, the batch shifted by up to four pixels."""
-    mirrored = torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x, x.flip(3))
+    mirrored = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5, x, x.flip(3))
     down, right = (int(n) for n in torch.randint(0, 9, (2,)))
     return F.pad(mirrored, (4, 4, 4, 4))[:, :, down : down + 32, right : right + 32]
 
