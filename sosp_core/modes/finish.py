@@ -86,7 +86,7 @@ def finish(
     with run.stage("cut"):
         slim = run.once(kept, "cut", CUT, lambda: cut(subject, choice, plan.alive, run.device))
     with run.stage("finetune"):
-        trained = finetune(subject, choice, slim.model, plan.alive, run.progress, run.device, kept)
+        trained = finetune(subject, choice, slim.model, plan.alive, run.progress, run.devices, kept)
     with run.stage("write"):
         content, write_back = write(subject, trained)
     with run.stage("evaluate"):

@@ -30,7 +30,7 @@ from torch import Tensor
 from sosp_core.config import FinetuneConfig
 from sosp_core.finetune.gradients import Direct, Replayed
 from sosp_core.finetune.lesson import Lesson
-from sosp_core.machine import describe_machine, pick_device
+from sosp_core.machine import describe_machine, pick_devices
 from sosp_core.runtime.session import open_session, run
 from sosp_core.structures.structures import Alive
 from tests.benchmarks import lines
@@ -151,7 +151,7 @@ def row(tool: str, factor: float, seed: int, epochs: float, number: int, device:
 
 
 def _write(told: lines.Row, device: torch.device) -> None:
-    machine = describe_machine(device)
+    machine = describe_machine([device])
     told |= {"machine": machine["accelerator"] if device.type == "cuda" else machine["processor"]}
     print(json.dumps(told), flush=True)  # noqa: T201
     lines.add(RAW, told)
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=float)
     parser.add_argument("--images", type=int, default=30_000)
-    given, device = parser.parse_args(), pick_device(None)
+    given, device = parser.parse_args(), pick_devices(None)[0]
     if given.what == "baseline":
         adapt(int(given.epochs or BASELINE_EPOCHS), device)
     else:

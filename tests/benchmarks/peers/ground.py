@@ -150,7 +150,7 @@ def recover(ground: Ground, alive: Alive) -> Result:
     slim = cut(subject, choice, alive, ground.device)
     began = time.monotonic()
     trained = train(
-        *(subject, slim.model, subject.recipe.finetune, NullProgress(), ground.device),
+        *(subject, slim.model, subject.recipe.finetune, NullProgress(), [ground.device]),
         lambda *networks: shared_features(choice.structures, alive, *networks),
         last=True,
     )
