@@ -95,9 +95,10 @@ class QuadraticPrices:
     measurable: ClassVar[bool] = True
     worth: ClassVar[Worth] = Worth.SAVED
 
-    def __init__(self, gradient: Scores, rows: NDArray[np.float32]) -> None:
+    def __init__(self, gradient: Scores, diagonal: Scores, rows: NDArray[np.float32]) -> None:
+        """Prices at the empty M; ``rows`` may be a sketch, while the diagonal of G is exact."""
         self._rows = rows
-        self._scores: Scores = 0.5 * np.square(rows, dtype=np.float64).sum(axis=0) - gradient
+        self._scores: Scores = 0.5 * diagonal - gradient
 
     @property
     def scores(self) -> Scores:
@@ -126,9 +127,10 @@ class AbsolutePrices:
     measurable: ClassVar[bool] = False
     worth: ClassVar[Worth] = Worth.COUNT
 
-    def __init__(self, gradient: Scores, rows: NDArray[np.float32]) -> None:
+    def __init__(self, gradient: Scores, diagonal: Scores, rows: NDArray[np.float32]) -> None:
+        """Prices at the empty M; ``rows`` may be a sketch, while the diagonal of G is exact."""
         self._rows = rows
-        self._scores: Scores = np.abs(gradient) + 0.5 * np.square(rows, dtype=np.float64).sum(axis=0)
+        self._scores: Scores = np.abs(gradient) + 0.5 * diagonal
 
     @property
     def scores(self) -> Scores:
