@@ -57,8 +57,11 @@ def finetune(
     progress: Progress,
     devices: Devices,
     kept: Kept = Kept(),  # noqa: B008 (immutable)
+    last: bool = False,
 ) -> Trained:
     """Train the slim network on what the original answers, and on labels if there are any.
+
+    It ends as ``train`` says.
 
     Raises:
         Cancelled: Between two steps.
@@ -67,6 +70,7 @@ def finetune(
     return train(
         *(subject, model, subject.recipe.finetune, progress, devices),
         lambda *networks: shared_features(choice.structures, alive, *networks),
+        last=last,
         kept=kept,
     )
 
@@ -129,6 +133,11 @@ def size_of(finished: Content) -> int:
     return len(finished) if isinstance(finished, bytes) else weight_bytes(finished)
 
 
+def model_of(finished: Content) -> ir.Model:
+    """A finished model to go on with."""
+    return ir.from_proto(onnx.load_from_string(finished)) if isinstance(finished, bytes) else finished
+
+
 def write(subject: Subject, trained: Trained) -> tuple[Content, float]:
     """The model with the trained weights, and how far ONNX Runtime is from the trained network.
 
@@ -160,7 +169,7 @@ def deliver(subject: Subject, finished: Content) -> Content:
         return finished
     if isinstance(finished, ir.Model):
         return narrow(finished.clone(), subject.narrowed)
-    model = narrow(ir.from_proto(onnx.load_from_string(finished)), subject.narrowed)
+    model = narrow(model_of(finished), subject.narrowed)
     delivered = serialize(model)
     try:
         onnx.checker.check_model(delivered, full_check=True)

@@ -24,9 +24,3 @@ def add(file: Path, row: Row) -> None:
 def find(file: Path, **wanted: Any) -> Row | None:
     """The first row that has these entries."""
     return next((row for row in rows(file) if all(row.get(k) == v for k, v in wanted.items())), None)
-
-
-def put(page: Path, begin: str, end: str, text: str) -> None:
-    """Put text between two marks of a page, in the place of what is there."""
-    before, rest = page.read_text("utf-8").split(begin)
-    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}", "utf-8")

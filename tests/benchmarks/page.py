@@ -20,7 +20,8 @@ def write(name: str, told: str) -> None:
 
 
 def _split(name: str) -> tuple[str, str, str]:
-    begin, end = f"<!-- {name}: made from docs/raw/{name}.json -->", f"<!-- /{name} -->"
+    file = name if "." in name else f"{name}.json"
+    begin, end = f"<!-- {Path(file).stem}: made from docs/raw/{file} -->", f"<!-- /{Path(file).stem} -->"
     before, rest = PAGE.read_text("utf-8").split(begin)
     inside, after = rest.split(end)
     return before + begin, inside, end + after
