@@ -34,8 +34,8 @@ SospError
 │   └── OutputRejected          reason
 ├── TrainingDiverged            step
 ├── ResourceError               the machine; a retry may help
-│   ├── DeviceLost              device, reason
-│   └── OutOfMemory             device
+│   ├── OutOfMemory             device
+│   └── DeviceLost              device, reason
 └── Cancelled                   stage
 
 Every concrete class has a stable ``code``. Translation to HTTP statuses and exit codes

@@ -1,4 +1,4 @@
-"""The table of all criteria after identical fine-tuning: ``python -m tests.benchmarks.after_training``."""
+"""The tables of all criteria after identical fine-tuning."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from statistics import mean
 
 from sosp_core.config import Method
 from tests.benchmarks import lines
-from tests.benchmarks.peers.rows import PAGE, ROOT, spread
+from tests.benchmarks.page import RAW as PLACE
+from tests.benchmarks.peers.rows import spread
 
-RAW = ROOT / "docs" / "raw" / "after_training.jsonl"
-BEGIN = "<!-- after_training: made from docs/raw/after_training.jsonl -->"
-END = "<!-- /after_training -->"
+RAW = PLACE / "after_training.jsonl"
 METHODS = tuple(m for m in Method if m is not Method.AUTO)
 
 
@@ -35,7 +34,3 @@ def table(network: str) -> Iterator[str]:
 def text() -> str:
     """All tables."""
     return "\n\n".join("\n".join(table(n)) for n in dict.fromkeys(row["network"] for row in lines.rows(RAW)))
-
-
-if __name__ == "__main__":
-    lines.put(PAGE, BEGIN, END, text())

@@ -1,7 +1,7 @@
 """Every criterion of ours after identical fine-tuning: the protocol of the comparison with peers.
 
-Any width, compensated, the residual streams left alone. ``python -m tests.benchmarks.after_training``
-writes the table. Needs the networks and images of ``../shared``.
+Any width, compensated, the residual streams left alone. ``python -m tests.benchmarks.tables`` writes
+the tables. Needs the networks and images of ``../shared``.
 """
 
 from __future__ import annotations
