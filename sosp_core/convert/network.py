@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import sosp_core.convert as families
+from sosp_core.convert.norm import BatchNormalization
 from sosp_core.convert.onnx2torch_fallback import Fallback
 from sosp_core.convert.table import UNFIT, Compute, Operator, Unconvertible, converters
 from sosp_core.errors import UnsupportedOps
@@ -128,6 +129,14 @@ class Network(nn.Module):
     def value_names(self) -> frozenset[str]:
         """Names of every tensor that the network computes."""
         return frozenset(name for step in self._steps for name in step.outputs if name)
+
+    def statistics(self) -> list[Tensor]:
+        """The buffers that move in training mode: means and variances of normalisations."""
+        moved = [
+            s for s in self._steps if isinstance(s.compute, BatchNormalization) and not s.compute.always_batch
+        ]
+        names = dict.fromkeys(o.attribute for s in moved for o in s.operands[3:5] if o.attribute)
+        return [getattr(self, name) for name in names]
 
     def forward(self, *args: Tensor) -> tuple[Tensor, ...]:
         """Compute all outputs from all inputs, both in graph order."""

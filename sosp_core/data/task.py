@@ -198,8 +198,9 @@ def _divergence(
         return _binary_kl(F.logsigmoid(y), F.logsigmoid(-y), torch.sigmoid(reference))
     if kind is Kind.BINARY_PROBABILITIES:
         return _binary_kl((y + TINY).log(), (1 - y + TINY).log(), reference)
-    unit = _variance(kind, reference) if variance is None else variance
-    return F.mse_loss(_numbers(kind, y), _numbers(kind, reference)) / (unit + TINY)
+    wanted = _numbers(kind, reference)
+    unit = wanted.var(unbiased=False) if variance is None else variance
+    return F.mse_loss(_numbers(kind, y), wanted) / (unit + TINY)
 
 
 def _kl(log_q: Tensor, log_p: Tensor) -> Tensor:

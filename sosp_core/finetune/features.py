@@ -39,14 +39,23 @@ def shared_features(structures: Structures, alive: Alive, *networks: Network) ->
     return tuple(found.values())
 
 
-def feature_loss(features: Sequence[Feature], got: Sequence[Tensor], original: Sequence[Tensor]) -> Tensor:
-    """Mean over features of the squared error over the mean square of the original there."""
-    terms = []
-    for feature, student, teacher in zip(features, got, original, strict=True):
-        target = teacher
-        if len(feature.kept) < teacher.shape[feature.axis]:
-            target = teacher.index_select(feature.axis, torch.tensor(feature.kept, device=teacher.device))
-        target = target.float()
-        scale = torch.linalg.vector_norm(target).square() / target.numel() + TINY
-        terms.append(F.mse_loss(student.float(), target) / scale)
-    return torch.stack(terms).mean()
+class FeatureLoss:
+    """Mean over features of the squared error over the mean square of the original there.
+
+    Which positions are compared is laid out on the device once: a copy to it in every step would
+    make the host wait for it.
+    """
+
+    def __init__(self, features: Sequence[Feature], device: torch.device) -> None:
+        self.names = tuple(feature.name for feature in features)
+        self._places = tuple((f.axis, torch.tensor(f.kept, device=device)) for f in features)
+
+    def __call__(self, got: Sequence[Tensor], original: Sequence[Tensor]) -> Tensor:
+        """The loss of the student's tensors against the original's, both in the order of ``names``."""
+        terms = []
+        for (axis, kept), student, teacher in zip(self._places, got, original, strict=True):
+            narrowed = len(kept) < teacher.shape[axis]
+            target = (teacher.index_select(axis, kept) if narrowed else teacher).float()
+            scale = torch.linalg.vector_norm(target).square() / target.numel() + TINY
+            terms.append(F.mse_loss(student.float(), target) / scale)
+        return torch.stack(terms).mean()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from math import ceil, cos, inf, isfinite, pi
 from typing import Any
@@ -24,11 +24,14 @@ from sosp_core.errors import Cancelled, TrainingDiverged
 from sosp_core.finetune.augment import augment, choose
 from sosp_core.finetune.average import follow, snapshot
 from sosp_core.finetune.evaluate import Quality, evaluate
-from sosp_core.finetune.features import Feature, feature_loss
+from sosp_core.finetune.features import Feature, FeatureLoss
+from sosp_core.finetune.gradients import Direct, Gradients, Replayed
 from sosp_core.finetune.history import History, Point
 from sosp_core.finetune.length import epochs_of
+from sosp_core.finetune.lesson import Lesson, LessonLoss
 from sosp_core.finetune.mix import Mixture, mix
 from sosp_core.finetune.state import Course, Journal
+from sosp_core.finetune.team import Mates, assembled
 from sosp_core.progress import Progress
 
 STAGE = "finetune"
@@ -57,9 +60,9 @@ class Trainer:
         features: Sequence[Feature] = (),
         last: bool = False,
         kept: Kept = Kept(),  # noqa: B008 (immutable)
+        mates: Mates | None = None,
     ) -> None:
-        self._last = last
-        self._features = tuple(features) if config.features > 0 else ()
+        self._last, self._mates, self._features = last, mates, features
         # Channels last: 1.35 times faster on AVX-512 (ResNet-20, batch 64), and what tensor cores want.
         layout: dict[str, Any] = {"memory_format": torch.channels_last}
         self._student, self._teacher = student.to(device, **layout), teacher.to(device, **layout).eval()
@@ -77,6 +80,7 @@ class Trainer:
         self._per_epoch = max(1, len(self._train) // self._batch)
         self._views = self._held_views()
         self._total = self._steps() if len(self._train) >= self._micro else 0
+        self._gradients = self._way_to_gradients()
 
     def run(self) -> History:
         """Train.
@@ -84,9 +88,14 @@ class Trainer:
         Raises:
             Cancelled: The user asked to stop.
             TrainingDiverged: The loss was not finite, again and again.
+            DeviceLost: One of several devices is gone.
         """
         if self._total == 0:
             return self._history()
+        with self._together() as self._gradients:
+            return self._run()
+
+    def _run(self) -> History:
         optimizer = self._optimizer()
         course = self._journal.resume(optimizer) or self._begin()
         history = course.history
@@ -241,54 +250,53 @@ class Trainer:
 
     def _step(self, optimizer: torch.optim.Optimizer, batch: Dataset) -> float:
         self._student.train(self._micro >= SMALLEST_NORM_BATCH)
-        optimizer.zero_grad(set_to_none=True)
-        parts = list(batch.batches(self._micro, drop_last=True))
-        total = 0.0
-        for part in parts:
-            loss = self._loss(part) / len(parts)
-            torch.autograd.backward(loss)
-            total += float(loss.detach())
+        parts = batch.batches(self._micro, drop_last=True)
+        loss = self._gradients([self._lesson(part) for part in parts])
         nn.utils.clip_grad_norm_(self._student.parameters(), CLIP)
-        if isfinite(total):
+        if isfinite(loss):
             optimizer.step()
-        return total
-
-    def _loss(self, part: Dataset) -> Tensor:
-        inputs, mixture = list(self._tensors(part)), None
-        if self._augmentations:
-            inputs[0], mixture = self._view(inputs[0], self._generator)
-        n = len(self._student.output_names)
-        names = [*self._student.output_names, *(f.name for f in self._features)]
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._mixed()):
-            with torch.no_grad():
-                original = self._teacher.tensors(inputs, names)
-            got = self._student.tensors(inputs, names)
-        outputs = [y.float() if y.dtype is torch.bfloat16 else y for y in got[:n]]
-        loss = self._judged(outputs, original[:n], part, mixture)
-        if self._features:
-            loss = loss + self._config.features * feature_loss(self._features, got[n:], original[n:])
         return loss
+
+    def _together(self) -> AbstractContextManager[Gradients]:
+        """With as many mates as there is work for: statistics of a few samples each would be noise."""
+        mates, least = self._mates, SMALLEST_NORM_BATCH if self._adapts else 1
+        size = min(len(mates.devices) if mates else 1, self._micro // least)
+        if mates is None or size < 2 or self._batch != self._micro or not mates.able:
+            return nullcontext(self._gradients)
+        return assembled(
+            replace(mates, devices=mates.devices[:size]),
+            *(self._gradients, self._student),
+            task=self._task,
+            config=self._config,
+            features=self._features,
+            trains=self._micro >= SMALLEST_NORM_BATCH,
+            mixed=self._mixed(),
+        )
+
+    def _way_to_gradients(self) -> Gradients:
+        matched = self._features if self._config.features > 0 else ()
+        weighed = FeatureLoss(matched, self._device) if matched else None
+        loss = LessonLoss(
+            *(self._student, self._teacher, self._task, self._config, weighed), mixed=self._mixed()
+        )
+        recorded = self._device.type == "cuda" and self._batch == self._micro
+        return (Replayed if recorded else Direct)(self._student, loss)
+
+    def _lesson(self, part: Dataset) -> Lesson:
+        inputs, mixture = self._tensors(part), None
+        if self._augmentations:
+            view, mixture = self._view(inputs[0], self._generator)
+            inputs = (view, *inputs[1:])
+        if part.labels is None:
+            return Lesson(inputs=inputs)
+        labels = torch.as_tensor(part.labels, device=self._device)
+        if mixture is None:
+            return Lesson(inputs=inputs, labels=labels)
+        return Lesson(inputs=inputs, labels=labels, others=labels[mixture.partner], share=mixture.share)
 
     def _view(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Mixture | None]:
         x = augment(x, self._augmentations, generator)
         return mix(x, self._augmentations, generator) if self._augmentations & MIXTURES else (x, None)
-
-    def _judged(
-        self,
-        outputs: Sequence[Tensor],
-        reference: Sequence[Tensor],
-        part: Dataset,
-        mixture: Mixture | None,
-    ) -> Tensor:
-        share = self._config.distill if self._task.labelled else 1.0
-        loss = outputs[0].new_zeros(())
-        if share > 0:
-            loss = loss + share * self._task.distilled(outputs, reference, self._config.temperature)
-        if share < 1 and part.labels is not None:
-            labels = torch.as_tensor(part.labels, device=self._device)
-            against = partial(self._task.supervised, outputs)
-            loss = loss + (1 - share) * (mixture.of(against, labels) if mixture else against(labels))
-        return loss
 
     def _mixed(self) -> bool:
         asked = self._config.precision

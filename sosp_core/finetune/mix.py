@@ -8,7 +8,6 @@ consistent"). mixup is Zhang et al. 2018; cutmix is Yun et al. 2019.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 
@@ -20,14 +19,10 @@ from sosp_core.config import MIXTURES
 
 @dataclass(frozen=True)
 class Mixture:
-    """Sample ``i`` of a batch is ``share`` of itself and the rest of sample ``partner[i]``."""
+    """Sample ``i`` of a batch is ``share`` of itself, a single number, the rest of sample ``partner[i]``."""
 
     partner: Tensor
-    share: float
-
-    def of(self, loss: Callable[[Tensor], Tensor], labels: Tensor) -> Tensor:
-        """The loss against mixed labels."""
-        return self.share * loss(labels) + (1 - self.share) * loss(labels[self.partner])
+    share: Tensor
 
 
 def mix(x: Tensor, names: frozenset[str], generator: torch.Generator) -> tuple[Tensor, Mixture]:
@@ -37,7 +32,7 @@ def mix(x: Tensor, names: frozenset[str], generator: torch.Generator) -> tuple[T
     partner = torch.randperm(len(x), generator=generator).to(x.device)
     share = float(torch.rand((), generator=generator))
     if name == "mixup":
-        return share * x + (1 - share) * x[partner], Mixture(partner, share)
+        return share * x + (1 - share) * x[partner], Mixture(partner, _number(share, x))
     return _paste(x, partner, share, generator)
 
 
@@ -50,7 +45,11 @@ def _paste(x: Tensor, partner: Tensor, share: float, generator: torch.Generator)
     pasted = x.clone()
     pasted[:, :, top:bottom, left:right] = x[partner][:, :, top:bottom, left:right]
     taken = (bottom - top) * (right - left) / (height * width)
-    return pasted, Mixture(partner, 1 - taken)
+    return pasted, Mixture(partner, _number(1 - taken, x))
+
+
+def _number(value: float, x: Tensor) -> Tensor:
+    return torch.tensor(value, device=x.device)
 
 
 def _edge(n: int, side: float, generator: torch.Generator) -> int:

@@ -103,7 +103,7 @@ def recover(
 ) -> Finished:
     """The same once the plan has been cut; ``last`` keeps the last weights, not the best."""
     with run.stage("finetune"):
-        trained = finetune(subject, choice, slim.model, plan.alive, run.progress, run.device, kept, last)
+        trained = finetune(subject, choice, slim.model, plan.alive, run.progress, run.devices, kept, last)
     with run.stage("write"):
         content, write_back = write(subject, trained)
     with run.stage("evaluate"):

@@ -424,7 +424,7 @@ def test_a_fixed_batch_needs_that_many_samples(tmp_path: Path) -> None:
     assert (error.field, error.got) == (INPUT, "7")
 
 
-@pytest.mark.parametrize("name", ["tpu", "cuda:99", "cpu:x"])
+@pytest.mark.parametrize("name", ["tpu", "cuda:99", "cpu:x", "cpu,tpu", "cpu,", ""])
 def test_an_unknown_device_is_refused(name: str, data: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeInvalid) as caught:
         compress(digits_model(), data, recipe(), out_dir=tmp_path, device=name)

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 
 from sosp_core.convert.network import Network
-from sosp_core.finetune.features import feature_loss, shared_features
+from sosp_core.finetune.features import FeatureLoss, shared_features
 from sosp_core.surgery.apply import slim
 from tests.zoo.graphs import CASES, build
+
+CPU = torch.device("cpu")
 
 
 def test_features_are_the_gated_tensors_at_the_kept_channels() -> None:
@@ -25,8 +27,8 @@ def test_features_are_the_gated_tensors_at_the_kept_channels() -> None:
     with torch.no_grad():
         theirs, ours = teacher.tensors(inputs, names), student.tensors(inputs, names)
     # The first tensor precedes every cut: the student has exactly the teacher's kept channels.
-    assert float(feature_loss(features[:1], ours[:1], theirs[:1])) < 1e-10
-    assert float(feature_loss(features, ours, theirs)) > 1e-6
+    assert float(FeatureLoss(features[:1], CPU)(ours[:1], theirs[:1])) < 1e-10
+    assert float(FeatureLoss(features, CPU)(ours, theirs)) > 1e-6
 
 
 def test_the_loss_is_relative_to_the_original() -> None:
@@ -35,5 +37,5 @@ def test_the_loss_is_relative_to_the_original() -> None:
     features = shared_features(built.structures, built.structures.all_alive(), teacher)[:1]
     x = torch.as_tensor(np.random.default_rng(0).standard_normal((2, len(features[0].kept), 3, 3)))
     # Doubling every value is an error of 100 % of the mean square, whatever the scale.
-    assert abs(float(feature_loss(features, [2 * x], [x])) - 1.0) < 1e-5
-    assert abs(float(feature_loss(features, [2e3 * x], [1e3 * x])) - 1.0) < 1e-5
+    assert abs(float(FeatureLoss(features, CPU)([2 * x], [x])) - 1.0) < 1e-5
+    assert abs(float(FeatureLoss(features, CPU)([2e3 * x], [1e3 * x])) - 1.0) < 1e-5

@@ -16,6 +16,7 @@ from sosp_core.data.task import Kind, Task
 from sosp_core.errors import Cancelled, TrainingDiverged
 from sosp_core.finetune.evaluate import Quality, evaluate
 from sosp_core.finetune.history import History, Point
+from sosp_core.finetune.lesson import Lesson
 from sosp_core.finetune.loop import RESTARTS, Trainer
 from sosp_core.finetune.write_back import write_back
 from sosp_core.ir.load import load_model
@@ -126,14 +127,15 @@ def test_without_patience_a_run_goes_on_to_its_end() -> None:
 
 
 class Explodes(Trainer):
-    """The loss of the first ``times`` steps is not finite."""
+    """The inputs of the first ``times`` steps are not finite, and so is nothing after them."""
 
     times = 0
 
-    def _loss(self, part: Dataset) -> Tensor:
-        loss = super()._loss(part)
+    def _lesson(self, part: Dataset) -> Lesson:
+        lesson = super()._lesson(part)
         type(self).times -= 1
-        return loss * (nan if type(self).times >= 0 else 1.0)
+        factor = nan if type(self).times >= 0 else 1.0
+        return replace(lesson, inputs=tuple(x * factor for x in lesson.inputs))
 
 
 def test_a_run_that_explodes_goes_on_at_a_smaller_rate() -> None:
