@@ -31,10 +31,12 @@ def pick_devices(names: str | None) -> tuple[torch.device, ...]:
     devices = tuple(_device(name.strip()) for name in names.split(","))
     if len({device.type for device in devices}) > 1:
         raise RecipeInvalid(field="device", reason=f"{names!r} are of two kinds; name either cpu or GPUs")
-    gpus = [device.index or 0 for device in devices if device.type == "cuda"]
+    if len(devices) == 1 or devices[0].type == "cpu":
+        return devices
+    gpus = [device.index or 0 for device in devices]
     if len(gpus) != len(set(gpus)):
         raise RecipeInvalid(field="device", reason=f"{names!r} names a GPU twice")
-    return devices
+    return tuple(torch.device("cuda", number) for number in gpus)
 
 
 def _device(name: str) -> torch.device:

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import islice
 from math import ceil, cos, inf, isfinite, pi
-from typing import Any
 
 import numpy as np
 import torch
@@ -63,9 +62,7 @@ class Trainer:
         mates: Mates | None = None,
     ) -> None:
         self._last, self._mates, self._features = last, mates, features
-        # Channels last: 1.35 times faster on AVX-512 (ResNet-20, batch 64), and what tensor cores want.
-        layout: dict[str, Any] = {"memory_format": torch.channels_last}
-        self._student, self._teacher = student.to(device, **layout), teacher.to(device, **layout).eval()
+        self._student, self._teacher = student.on(device), teacher.on(device).eval()
         self._task, self._config, self._device, self._progress = task, config, device, progress
         self._train, self._held = data.split(config.holdout, seed, fixed_batch or 1)
         self._micro = fixed_batch or min(config.batch_size, max(1, len(self._train)))

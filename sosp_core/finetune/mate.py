@@ -34,7 +34,9 @@ def serve(place: Path, rank: int) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     torch.set_num_threads(told["threads"])
-    student, teacher = (_network(place / name, device) for name in (STUDENT, TEACHER))
+    student, teacher = (
+        Network(ir.from_proto(onnx.load(place / name))).on(device) for name in (STUDENT, TEACHER)
+    )
     student.train(told["trains"])
     features = [Feature(name, axis, tuple(kept)) for name, axis, kept in told["features"]]
     kinds = tuple(Kind(kind) for kind in told["kinds"])
@@ -55,11 +57,6 @@ def serve(place: Path, rank: int) -> None:
         own = whole.part(rank, size)
         add_up(student, gradients([own]), len(own) / len(whole))
     dist.destroy_process_group()
-
-
-def _network(file: Path, device: torch.device) -> Network:
-    made = Network(ir.from_proto(onnx.load(file)))
-    return made.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _end_with_the_leader() -> None:

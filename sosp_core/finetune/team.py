@@ -32,8 +32,8 @@ from sosp_core.runtime.session import serialize
 
 log = logging.getLogger(__name__)
 
-#: For a mate to leave when told to, and between looks at what the mates are doing.
-FAREWELL_S, LOOK_S = 10.0, 0.05
+#: For a mate to leave when told to; between looks at the mates; and for a lost one to be seen.
+FAREWELL_S, LOOK_S, LAST_LOOK_S = 10.0, 0.05, 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +53,11 @@ class Mates:
     @property
     def able(self) -> bool:
         """Whether the models can be handed over in one file each, and no other group is at work."""
-        large = any(weight_bytes(m) >= ONE_FILE_BELOW for m in (self.student, self.teacher))
-        if large or dist.is_initialized():
+        small = all(weight_bytes(m) < ONE_FILE_BELOW for m in (self.student, self.teacher))
+        able = small and not dist.is_initialized()
+        if not able:
             log.warning("training goes on on %s alone", self.devices[0])
-        return not (large or dist.is_initialized())
+        return able
 
 
 class Shared:
@@ -190,8 +191,10 @@ def _losses_named(team: Sequence[_Mate]) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        time.sleep(LOOK_S)  # the connection is lost a moment before the process has ended
-        _require_all(team, error)
+        ends = time.monotonic() + LAST_LOOK_S  # the connection is lost before the process has ended
+        while time.monotonic() < ends:
+            _require_all(team, error)
+            time.sleep(LOOK_S)
         raise
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -67,9 +66,7 @@ class MaskSpace:
             device: Where to compute.
             dtype: Arithmetic of floats; None keeps the model's.
         """
-        # Channels last: less time in a pass and in its derivatives on CPU and GPU alike.
-        layout: dict[str, Any] = {"memory_format": torch.channels_last}
-        self._network = Network(gated.model).to(device, **layout).eval()
+        self._network = Network(gated.model).on(device).eval()
         self._dtype = dtype
         if dtype is not None:
             self._network.to(dtype)

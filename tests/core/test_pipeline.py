@@ -68,16 +68,6 @@ class Recorder:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_digits(tmp_path_factory.mktemp("data") / "digits.npz")
-
-
-@pytest.fixture(scope="module")
-def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_digits(tmp_path_factory.mktemp("data") / "test.npz", first=1200, count=300)
-
-
-@pytest.fixture(scope="module")
 def progress() -> Recorder:
     return Recorder()
 
