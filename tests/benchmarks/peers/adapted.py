@@ -16,7 +16,8 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -47,22 +48,18 @@ BASELINE_EPOCHS, BASELINE_RATE, BATCH = 40, 0.02, 128
 #: Eight times the images of a step of the default, at three times its rate.
 TRAINING = FinetuneConfig(epochs=30, batch_size=256, lr=0.1)
 
-Masks = Callable[[Ground, float], Alive]
+Masks = Callable[[Ground], dict[float, Alive]]
+
+
+def _peer(criterion: str) -> tuple[Masks, bool, bool]:
+    return partial(by_torch_pruning.masks, criterion=criterion), False, False
+
 
 #: By name: who chooses, whether as a job would (streams too, in eights), and whether to compensate.
 TOOLS: dict[str, tuple[Masks, bool, bool]] = {
-    "sosp, default": (lambda ground, share: ours(ground)[share], True, True),
-    "sosp, any width": (lambda ground, share: ours(ground)[share], False, True),
-    "Torch-Pruning GroupMagnitude": (
-        lambda ground, share: by_torch_pruning.masks(ground, "Torch-Pruning GroupMagnitude")[share],
-        *(False, False),
-    ),
-    "Torch-Pruning GroupMagnitude, in eights": (
-        lambda ground, share: by_torch_pruning.masks(ground, "Torch-Pruning GroupMagnitude, in eights")[
-            share
-        ],
-        *(False, False),
-    ),
+    "sosp, default": (ours, True, True),
+    "sosp, any width": (ours, False, True),
+    **{name: _peer(name) for name in by_torch_pruning.CRITERIA if "GroupMagnitude" in name},
 }
 
 
@@ -87,8 +84,7 @@ def data(seed: int, number: int, place: Path) -> tuple[Path, Path]:
 
 def network() -> Network:
     """The adapted network, judged and trained on images of its own."""
-    made = residual("resnet56_jpeg", ADAPTED.read_bytes())
-    return Network(**{**vars(made), "data": data})
+    return replace(residual("resnet56_jpeg", ADAPTED.read_bytes()), data=data)
 
 
 def adapt(epochs: int, device: torch.device) -> None:
@@ -132,7 +128,7 @@ def row(tool: str, factor: float, seed: int, epochs: float, number: int, device:
     choose, whole, compensate = TOOLS[tool]
     share = 1 / factor
     settings = Settings(images=number, epochs=epochs, samples=1024, rounds=8, shares=(share,))
-    training = FinetuneConfig(**{**asdict(TRAINING), "epochs": epochs})
+    training = replace(TRAINING, epochs=epochs)
     with tempfile.TemporaryDirectory() as place:
         ground = Ground.of(
             *(network(), seed, settings, Path(place)),
@@ -142,7 +138,7 @@ def row(tool: str, factor: float, seed: int, epochs: float, number: int, device:
             device=device,
         )
     began = time.monotonic()
-    alive = choose(ground, share)
+    alive = choose(ground)[share]
     chosen_s = time.monotonic() - began
     result = recover(ground, alive)
     told = {"tool": tool, "macs_by": factor, "seed": seed, "images": number, "epochs": epochs}
