@@ -129,6 +129,11 @@ class Settings(BaseSettings):
     job_network: bool = Field(
         default=False, description="A job's process may use the network; without it only loopback, on Linux."
     )
+    devices: str = Field(
+        default="",
+        description="What jobs compute on: cpu, cuda, cuda:N, or several joined by commas, which then train "
+        "together; empty: a GPU if there is one.",
+    )
     checkpoint_every_s: float = Field(
         default=30.0, ge=0, description="How often training is saved, so that a retry goes on from there."
     )

@@ -17,6 +17,10 @@ STRICT: dict[str, Any] = {"extra": "forbid", "strict": True, "allow_inf_nan": Fa
 VIEWS, MIXTURES = frozenset({"flip", "shift"}), frozenset({"mixup", "cutmix"})
 
 
+#: Cuts that a gradual pruning may take: each is proved, trained, written and judged by itself.
+MOST_STEPS = 20
+
+
 class Objective(StrEnum):
     """The loss whose rise is estimated and which fine-tuning lowers."""
 
@@ -183,7 +187,10 @@ class PruneConfig:
     Attributes:
         method: How structures are scored; see ``Recipe.method`` for ``auto``.
         budget: What may be left.
-        rounds: Scores are taken again at the current mask this many times; 1 is one-shot.
+        rounds: Scores are taken again at the current mask this many times; 1 is one-shot. Where there
+            are ``steps``, they share the rounds.
+        steps: Cuts on the way to the budget, in equal amounts of its metric, each followed by a training
+            (gradual pruning); 1 cuts once. How the training is shared says ``finetune.between``.
         samples: Calibration samples that the scores read, at most.
         batch_size: Samples a scoring pass holds at once.
         round_to: Widths stay multiples of this where they were; 1 lets any width happen. None takes
@@ -208,6 +215,7 @@ class PruneConfig:
     method: Method = Method.AUTO
     budget: Budget = field(default_factory=Budget)
     rounds: int = 8
+    steps: int = 1
     samples: int = 256
     batch_size: int = 32
     round_to: int | None = None
@@ -221,6 +229,7 @@ class PruneConfig:
 
     def __post_init__(self) -> None:
         _require(1 <= self.rounds <= 200, f"rounds must lie in 1..200, got {self.rounds}")
+        _require(1 <= self.steps <= MOST_STEPS, f"steps must lie in 1..{MOST_STEPS}, got {self.steps}")
         _require(self.samples >= 1, f"samples must be at least 1, got {self.samples}")
         _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
         _require(
@@ -248,6 +257,8 @@ class FinetuneConfig:
         epochs: Passes over the training share of the data; ``steps`` overrides it. None passes
             over few samples often and over many once: about 160,000 samples in 1 to 45 epochs.
         steps: Optimiser steps; 0 turns fine-tuning off.
+        between: Where ``prune.steps`` asks for several cuts: the share of the training that those before
+            the last get together, in equal parts. The last cut gets the rest.
         optimizer: ``sgd`` (momentum 0.9) or ``adamw``.
         lr: Peak learning rate; None chooses one that suits the optimiser and the network.
         weight_decay: Decoupled for AdamW, plain for SGD.
@@ -271,6 +282,7 @@ class FinetuneConfig:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     epochs: float | None = None
     steps: int | None = None
+    between: float = 0.25
     optimizer: Optimizer = Optimizer.SGD
     lr: float | None = None
     weight_decay: float = 1e-4
@@ -291,6 +303,7 @@ class FinetuneConfig:
             f"epochs must lie in 0..10000, got {self.epochs}",
         )
         _require(self.steps is None or self.steps >= 0, f"steps must not be negative, got {self.steps}")
+        _require(0 <= self.between < 1, f"between must lie in [0, 1), got {self.between}")
         _require(self.lr is None or 0 < self.lr <= 10, f"lr must lie in (0, 10], got {self.lr}")
         _require(0 <= self.weight_decay <= 1, f"weight_decay must lie in 0..1, got {self.weight_decay}")
         _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
@@ -419,6 +432,19 @@ class Recipe:
         _require(
             not sweeps or limits == (None,) * 3,
             "prune.sweep says how much to keep; give no keep, at_most or max_drop beside it",
+        )
+        if self.prune.steps > 1:
+            self._require_gradual()
+
+    def _require_gradual(self) -> None:
+        """Several cuts need one budget that can be divided, and one plan that it is for."""
+        asked, budget = f"prune.steps = {self.prune.steps}", self.prune.budget
+        _require(self.mode is Mode.PRUNE, f"{asked} must have mode prune; mode {self.mode} takes 1")
+        _require(budget.max_drop is None, f"{asked} must have keep or at_most; prune.budget.max_drop takes 1")
+        _require(
+            budget.metric in COUNTED,
+            f"{asked} must have a prune.budget.metric that is counted ({', '.join(COUNTED)}), "
+            f"not {budget.metric}",
         )
 
     @property

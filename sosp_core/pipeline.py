@@ -10,7 +10,7 @@ import torch
 from sosp_core.checkpoints import Checkpoints, NoCheckpoints
 from sosp_core.config import Mode, Recipe
 from sosp_core.errors import OutOfMemory
-from sosp_core.machine import pick_device
+from sosp_core.machine import pick_devices
 from sosp_core.modes.bottlenecks import bottlenecks
 from sosp_core.modes.expand_prune import expand_prune
 from sosp_core.modes.outcome import Outcome
@@ -61,7 +61,8 @@ def compress(
         out_dir: Folder for ``model.onnx``, ``report.json``, ``report.html`` and ``plan.json``.
         evaluation: Data to judge by; held-out calibration samples otherwise.
         progress: Told of every stage, asked whether to stop.
-        device: ``cpu``, ``cuda`` or ``cuda:N``; None takes a GPU if there is one.
+        device: ``cpu``, ``cuda`` or ``cuda:N``; None takes a GPU if there is one. Several, joined by
+            commas, train together, each on a part of every batch.
         checkpoints: Where finished stages are kept: the same call after a crash goes on from there,
             and ends with the same file.
 
@@ -70,15 +71,16 @@ def compress(
         CheckFailed: A result did not prove itself.
         TrainingDiverged: Fine-tuning did not stay finite.
         OutOfMemory: On the device named.
+        DeviceLost: One of several devices is gone.
         Cancelled: ``progress`` asked to stop.
     """
-    target = pick_device(device)
-    run = Run(recipe=recipe, out=out_dir, progress=progress, device=target, checkpoints=checkpoints)
+    devices = pick_devices(device)
+    run = Run(recipe=recipe, out=out_dir, progress=progress, devices=devices, checkpoints=checkpoints)
     source = Source(model=model, data=data, evaluation=evaluation)
     try:
         return MODES[recipe.mode](run, source)
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise OutOfMemory(device=str(target)) from error
+        raise OutOfMemory(device=str(run.device)) from error
 
 
 __all__ = ["MODES", "STAGES", "Outcome", "compress"]

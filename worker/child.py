@@ -89,6 +89,7 @@ def run(order: Order, progress: PipeProgress) -> dict[str, Any]:
         out_dir=Path(order.out),
         evaluation=None if order.evaluation is None else Path(order.evaluation),
         progress=progress,
+        device=order.devices or None,
         checkpoints=CheckpointFolder(Path(order.checkpoints), order.checkpoint_every_s),
     )
     return {"done": {"metrics": {"summary": finite(outcome.report.rows())}}}

@@ -58,6 +58,7 @@ class Child:
         kept: CheckpointFolder,
         *,
         log_bytes: int,
+        devices: str = "",
     ) -> None:
         self._log, self._log_bytes, self._limits = work / LOG, log_bytes, limits
         self._kills = memory.kills()
@@ -73,6 +74,7 @@ class Child:
             out=str(work / "out"),
             checkpoints=str(kept.folder),
             checkpoint_every_s=kept.every_s,
+            devices=devices,
             limits=asdict(limits),
         )
         try:

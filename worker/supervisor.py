@@ -165,7 +165,8 @@ class Attempt:
             place = self.owner.artifacts.checkpoints(self.claim.job_id, self.claim.ancestors)
             kept = CheckpointFolder(place, settings.checkpoint_every_s)
             limits = Limits.of(settings)
-            with Child(work, inputs, recipe, limits, kept, log_bytes=settings.job_log_bytes) as child:
+            logged, devices = settings.job_log_bytes, settings.devices
+            with Child(work, inputs, recipe, limits, kept, log_bytes=logged, devices=devices) as child:
                 return self._watch(child)
         except SospError as error:
             return Failed(tell(error))

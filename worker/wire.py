@@ -29,6 +29,7 @@ class Order:
     out: str
     checkpoints: str
     checkpoint_every_s: float
+    devices: str
     limits: dict[str, Any]
 
     def save(self, path: Path) -> None:

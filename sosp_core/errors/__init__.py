@@ -34,7 +34,8 @@ SospError
 │   └── OutputRejected          reason
 ├── TrainingDiverged            step
 ├── ResourceError               the machine; a retry may help
-│   └── OutOfMemory             device
+│   ├── OutOfMemory             device
+│   └── DeviceLost              device, reason
 └── Cancelled                   stage
 
 Every concrete class has a stable ``code``. Translation to HTTP statuses and exit codes
@@ -79,7 +80,7 @@ from sosp_core.errors.proof import (
     WideningDiverged,
     WriteBackDiverged,
 )
-from sosp_core.errors.run import Cancelled, OutOfMemory, ResourceError, TrainingDiverged
+from sosp_core.errors.run import Cancelled, DeviceLost, OutOfMemory, ResourceError, TrainingDiverged
 
 __all__ = [
     "BundleUnreadable",
@@ -93,6 +94,7 @@ __all__ = [
     "DataNotFinite",
     "DataTooLarge",
     "DataUnreadable",
+    "DeviceLost",
     "Diverged",
     "ExternalDataMissing",
     "ExternalDataUnsafe",

@@ -37,6 +37,18 @@ class OutOfMemory(ResourceError):
 
 
 @dataclass(eq=False, kw_only=True)
+class DeviceLost(ResourceError):
+    """A process that trained along on another device is gone."""
+
+    code: ClassVar[str] = "device_lost"
+    device: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the part of the training on {self.device} ended early: {self.reason}"
+
+
+@dataclass(eq=False, kw_only=True)
 class Cancelled(SospError):
     """The user asked to stop."""
 

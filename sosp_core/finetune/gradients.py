@@ -66,14 +66,16 @@ class Replayed(Direct):
 
     def __call__(self, lessons: Sequence[Lesson]) -> float:
         """The mean loss; several lessons add up their gradients, which a replay cannot."""
-        if len(lessons) == 1 and self._recordable and self._graph is None:
-            self._record(lessons[0])
-        if self._graph is None or len(lessons) != 1:
-            return super().__call__(lessons)
-        for held, new in zip(self._held, lessons[0].tensors(), strict=True):
-            held.copy_(new)
-        self._graph.replay()
-        return float(self._result)
+        # What is recorded is what goes to the present device, and that need not be where the network is.
+        with torch.cuda.device(lessons[0].inputs[0].device):
+            if len(lessons) == 1 and self._recordable and self._graph is None:
+                self._record(lessons[0])
+            if self._graph is None or len(lessons) != 1:
+                return super().__call__(lessons)
+            for held, new in zip(self._held, lessons[0].tensors(), strict=True):
+                held.copy_(new)
+            self._graph.replay()
+            return float(self._result)
 
     def _record(self, lesson: Lesson) -> None:
         state = snapshot(self._network)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sosp_core.config import FinetuneConfig
 
 #: What a run of its own length shows the network: so many samples, within so many passes.
@@ -13,3 +15,17 @@ def epochs_of(config: FinetuneConfig, samples: int) -> float:
     if config.epochs is not None:
         return config.epochs
     return min(max(VIEWS_SEEN / samples, FEWEST_EPOCHS), MOST_EPOCHS)
+
+
+def divided(config: FinetuneConfig, samples: int, count: int) -> list[FinetuneConfig]:
+    """One training in ``count`` parts, at least two: ``between`` of it in all but the last, alike.
+
+    Counted in epochs, each part is rounded up to whole optimiser steps when it runs.
+    """
+    earlier, share = count - 1, config.between / (count - 1)
+    if config.steps is not None:
+        each = int(config.steps * share)
+        steps = [*[each] * earlier, config.steps - each * earlier]
+        return [replace(config, steps=n) for n in steps]
+    epochs = epochs_of(config, samples)
+    return [replace(config, epochs=epochs * part) for part in (*[share] * earlier, 1 - config.between)]

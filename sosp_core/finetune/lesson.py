@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +13,6 @@ from sosp_core.config import FinetuneConfig
 from sosp_core.convert.network import Network
 from sosp_core.data.task import Task
 from sosp_core.finetune.features import FeatureLoss
-from sosp_core.finetune.mix import Mixture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,30 +22,34 @@ class Lesson:
     Attributes:
         inputs: In graph order.
         labels: Of each sample, if there are any.
-        mixture: What the inputs were mixed with, if they were.
+        others: If samples are mixtures, the labels of what each was mixed with.
+        share: Of a mixture, a single number: how much of it is the sample itself.
     """
 
     inputs: tuple[Tensor, ...]
     labels: Tensor | None = None
-    mixture: Mixture | None = None
+    others: Tensor | None = None
+    share: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs[0])
 
     def tensors(self) -> list[Tensor]:
         """All that it holds, in one order."""
-        found = list(self.inputs)
-        if self.labels is not None:
-            found.append(self.labels)
-        if self.mixture is not None:
-            found += [self.mixture.partner, self.mixture.share]
-        return found
+        return [*self.inputs, *(t for t in (self.labels, self.others, self.share) if t is not None)]
 
-    def holding(self, tensors: Sequence[Tensor]) -> Lesson:
+    def holding(self, tensors: Iterable[Tensor]) -> Lesson:
         """A lesson of the same kind that holds these, in the order of ``tensors()``."""
         rest = iter(tensors)
-        return Lesson(
-            inputs=tuple(next(rest) for _ in self.inputs),
-            labels=None if self.labels is None else next(rest),
-            mixture=None if self.mixture is None else Mixture(next(rest), next(rest)),
+        inputs = tuple(next(rest) for _ in self.inputs)
+        labels, others, share = (
+            None if t is None else next(rest) for t in (self.labels, self.others, self.share)
         )
+        return Lesson(inputs=inputs, labels=labels, others=others, share=share)
+
+    def part(self, number: int, parts: int) -> Lesson:
+        """The samples of one of several parts, as equal as can be."""
+        return self.holding(t.tensor_split(parts)[number] if t.ndim else t for t in self.tensors())
 
 
 class LessonLoss:
@@ -100,7 +103,8 @@ class LessonLoss:
             loss = loss + share * self._task.distilled(outputs, reference, self._config.temperature)
         if share < 1 and lesson.labels is not None:
             against = partial(self._task.supervised, outputs)
-            mixture = lesson.mixture
-            hard = mixture.of(against, lesson.labels) if mixture else against(lesson.labels)
+            hard = against(lesson.labels)
+            if lesson.others is not None and lesson.share is not None:
+                hard = lesson.share * hard + (1 - lesson.share) * against(lesson.others)
             loss = loss + (1 - share) * hard
         return loss

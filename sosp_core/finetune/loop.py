@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import islice
 from math import ceil, cos, inf, isfinite, pi
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from sosp_core.finetune.length import epochs_of
 from sosp_core.finetune.lesson import Lesson, LessonLoss
 from sosp_core.finetune.mix import Mixture, mix
 from sosp_core.finetune.state import Course, Journal
+from sosp_core.finetune.team import Mates, assembled
 from sosp_core.progress import Progress
 
 STAGE = "finetune"
@@ -58,11 +59,10 @@ class Trainer:
         features: Sequence[Feature] = (),
         last: bool = False,
         kept: Kept = Kept(),  # noqa: B008 (immutable)
+        mates: Mates | None = None,
     ) -> None:
-        self._last = last
-        # Channels last: 1.35 times faster on AVX-512 (ResNet-20, batch 64), and what tensor cores want.
-        layout: dict[str, Any] = {"memory_format": torch.channels_last}
-        self._student, self._teacher = student.to(device, **layout), teacher.to(device, **layout).eval()
+        self._last, self._mates, self._features = last, mates, features
+        self._student, self._teacher = student.on(device), teacher.on(device).eval()
         self._task, self._config, self._device, self._progress = task, config, device, progress
         self._train, self._held = data.split(config.holdout, seed, fixed_batch or 1)
         self._micro = fixed_batch or min(config.batch_size, max(1, len(self._train)))
@@ -77,7 +77,7 @@ class Trainer:
         self._per_epoch = max(1, len(self._train) // self._batch)
         self._views = self._held_views()
         self._total = self._steps() if len(self._train) >= self._micro else 0
-        self._gradients = self._way_to_gradients(features)
+        self._gradients = self._way_to_gradients()
 
     def run(self) -> History:
         """Train.
@@ -85,9 +85,14 @@ class Trainer:
         Raises:
             Cancelled: The user asked to stop.
             TrainingDiverged: The loss was not finite, again and again.
+            DeviceLost: One of several devices is gone.
         """
         if self._total == 0:
             return self._history()
+        with self._together() as self._gradients:
+            return self._run()
+
+    def _run(self) -> History:
         optimizer = self._optimizer()
         course = self._journal.resume(optimizer) or self._begin()
         history = course.history
@@ -249,8 +254,25 @@ class Trainer:
             optimizer.step()
         return loss
 
-    def _way_to_gradients(self, features: Sequence[Feature]) -> Gradients:
-        weighed = FeatureLoss(features, self._device) if features and self._config.features > 0 else None
+    def _together(self) -> AbstractContextManager[Gradients]:
+        """With as many mates as there is work for: statistics of a few samples each would be noise."""
+        mates, least = self._mates, SMALLEST_NORM_BATCH if self._adapts else 1
+        size = min(len(mates.devices) if mates else 1, self._micro // least)
+        if mates is None or size < 2 or self._batch != self._micro or not mates.able:
+            return nullcontext(self._gradients)
+        return assembled(
+            replace(mates, devices=mates.devices[:size]),
+            *(self._gradients, self._student),
+            task=self._task,
+            config=self._config,
+            features=self._features,
+            trains=self._micro >= SMALLEST_NORM_BATCH,
+            mixed=self._mixed(),
+        )
+
+    def _way_to_gradients(self) -> Gradients:
+        matched = self._features if self._config.features > 0 else ()
+        weighed = FeatureLoss(matched, self._device) if matched else None
         loss = LessonLoss(
             *(self._student, self._teacher, self._task, self._config, weighed), mixed=self._mixed()
         )
@@ -262,8 +284,12 @@ class Trainer:
         if self._augmentations:
             view, mixture = self._view(inputs[0], self._generator)
             inputs = (view, *inputs[1:])
-        labels = None if part.labels is None else torch.as_tensor(part.labels, device=self._device)
-        return Lesson(inputs=inputs, labels=labels, mixture=mixture)
+        if part.labels is None:
+            return Lesson(inputs=inputs)
+        labels = torch.as_tensor(part.labels, device=self._device)
+        if mixture is None:
+            return Lesson(inputs=inputs, labels=labels)
+        return Lesson(inputs=inputs, labels=labels, others=labels[mixture.partner], share=mixture.share)
 
     def _view(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Mixture | None]:
         x = augment(x, self._augmentations, generator)

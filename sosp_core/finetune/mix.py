@@ -8,7 +8,6 @@ consistent"). mixup is Zhang et al. 2018; cutmix is Yun et al. 2019.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 
@@ -24,10 +23,6 @@ class Mixture:
 
     partner: Tensor
     share: Tensor
-
-    def of(self, loss: Callable[[Tensor], Tensor], labels: Tensor) -> Tensor:
-        """The loss against mixed labels."""
-        return self.share * loss(labels) + (1 - self.share) * loss(labels[self.partner])
 
 
 def mix(x: Tensor, names: frozenset[str], generator: torch.Generator) -> tuple[Tensor, Mixture]:

@@ -63,6 +63,6 @@ def assemble(
         warnings=(*subject.warnings(), *warnings, *exports.warnings),
         timings=run.timings,
         versions=library_versions(),
-        machine=describe_machine(run.device),
+        machine=describe_machine(run.devices),
         expansion=expansion,
     )

@@ -43,7 +43,7 @@ def bottlenecks(run: Run, source: Source) -> Outcome:
         wides = _widen(subject, choice, found)
     with run.stage("finetune"):
         steps = zip(wides.items(), parts(progress, "finetune", list(wides)), strict=True)
-        trained = [train_wide(subject, wide, part, device, kept.part(n)) for (n, wide), part in steps]
+        trained = [train_wide(subject, wide, part, run.devices, kept.part(n)) for (n, wide), part in steps]
     with run.stage("write"):
         written = [write(subject, one) for one in trained]
     files = [content for content, _ in written]

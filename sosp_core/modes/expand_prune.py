@@ -39,7 +39,7 @@ def expand_prune(run: Run, source: Source) -> Outcome:
         found = examine(subject, choice, Part(progress, "score", 0.0, DIAGNOSED, "bottlenecks"), device)
         wide = widen_bottlenecks(subject, choice.structures, found)
         learning = Part(progress, "score", DIAGNOSED, EXPANDED_BY, "widened network")
-        expanded = train_wide(subject, wide, learning, device, kept.part("wide"))
+        expanded = train_wide(subject, wide, learning, run.devices, kept.part("wide"))
         middle, _ = write(subject, expanded)
         between = judge(subject, wide.model, middle)
         bigger = as_subject(subject, middle, _budgeted(run.recipe, choice))

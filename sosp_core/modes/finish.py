@@ -15,10 +15,11 @@ from sosp_core.modes.assemble import assemble
 from sosp_core.modes.outcome import Outcome, save
 from sosp_core.modes.run import Run
 from sosp_core.report.report import Checks, Point
+from sosp_core.report.step import Step
 from sosp_core.select.plan import Plan
 from sosp_core.select.search import Tried
 from sosp_core.stages.choose import Choice
-from sosp_core.stages.cut import cut
+from sosp_core.stages.cut import Cut, cut
 from sosp_core.stages.export import export
 from sosp_core.stages.judge import Verdict, benchmark, judge, slower
 from sosp_core.stages.recover import Content, deliver, finetune, write
@@ -59,12 +60,14 @@ class Besides:
     Attributes:
         tries: Budgets that were tried under ``max_drop``.
         points: The models of a sweep.
+        steps: The cuts of a gradual pruning.
         models: Further models, by file name.
         timed: The benchmark, where it has been done.
     """
 
     tries: tuple[Tried, ...] = ()
     points: tuple[Point, ...] = ()
+    steps: tuple[Step, ...] = ()
     models: Mapping[str, Content] = field(default_factory=dict)
     timed: tuple[Comparison, ...] | None = None
 
@@ -89,8 +92,22 @@ def finish(
     """
     with run.stage("cut"):
         slim = run.once(kept, "cut", CUT, lambda: cut(subject, choice, plan.alive, run.device))
+    return recover(run, subject, choice, plan, slim, kept, against)
+
+
+def recover(
+    run: Run,
+    subject: Subject,
+    choice: Choice,
+    plan: Plan,
+    slim: Cut,
+    kept: Kept,
+    against: Subject | None = None,
+    last: bool = False,
+) -> Finished:
+    """The same once the plan has been cut; ``last`` keeps the last weights, not the best."""
     with run.stage("finetune"):
-        trained = finetune(subject, choice, slim.model, plan.alive, run.progress, run.device, kept)
+        trained = finetune(subject, choice, slim.model, plan.alive, run.progress, run.devices, kept, last)
     with run.stage("write"):
         content, write_back = write(subject, trained)
     with run.stage("evaluate"):
@@ -147,6 +164,7 @@ def publish(
             latency_budget=plan.latency,
             tries=besides.tries,
             points=besides.points,
+            steps=besides.steps,
         )
         files = {**exports.files, **besides.models}
         return save(run.out, content, plan, choice.structures, report, files)

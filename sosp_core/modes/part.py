@@ -18,6 +18,8 @@ STAGES: Mapping[str, Span] = {
     "write": (0.9, 0.92),
 }
 LAST: Span = (0.92, 1.0)
+#: The stage that stands for all that comes before the last cut.
+EARLIER = "score"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,38 @@ class Part:
         return self.whole.cancelled()
 
 
+@dataclass(frozen=True)
+class LastStep:
+    """Passes on reports of the last of several steps: its own stages, one after the other, are the job's.
+
+    Attributes:
+        start: How much of stage ``score`` the steps before it took.
+        name: Begins every message.
+    """
+
+    whole: Progress
+    start: float
+    name: str
+
+    def report(
+        self,
+        stage: str,
+        done: float,
+        message: str = "",
+        *,
+        eta_s: float | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Report to the whole."""
+        at = self.start + (1 - self.start) * done if stage == EARLIER else done
+        told = f"{self.name}: {message}" if message else self.name
+        self.whole.report(stage, at, told, eta_s=eta_s, metrics=metrics)
+
+    def cancelled(self) -> bool:
+        """As the whole."""
+        return self.whole.cancelled()
+
+
 def parts(whole: Progress, stage: str, names: Sequence[str]) -> list[Part]:
     """Equal parts of a stage, one after the other."""
     n = len(names)
@@ -70,3 +104,11 @@ def one_model(run: Run, number: int, count: int) -> Run:
     name = f"model {number + 1} of at most {count}"
     own = Part(run.progress, "finetune", number / count, (number + 1) / count, name, STAGES)
     return replace(run, progress=own)
+
+
+def one_step(run: Run, number: int, count: int) -> Run:
+    """The same run, for one of several cuts: scoring stands for all stages of those before the last."""
+    name, start = f"step {number + 1} of {count}", number / count
+    if number == count - 1:
+        return replace(run, progress=LastStep(run.progress, start, name))
+    return replace(run, progress=Part(run.progress, EARLIER, start, (number + 1) / count, name, STAGES))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sosp_core.modes.begin import begin
 from sosp_core.modes.finish import finish, publish
+from sosp_core.modes.gradual import gradual
 from sosp_core.modes.outcome import Outcome
 from sosp_core.modes.run import Run, Source
 from sosp_core.modes.search import search
@@ -22,6 +23,8 @@ def prune(run: Run, source: Source) -> Outcome:
     subject, choice, kept = begun.subject, begun.choice, begun.kept
     if run.recipe.prune.budget.max_drop is not None:
         return search(run, subject, choice)
+    if run.recipe.prune.steps > 1:
+        return gradual(run, subject, choice, kept)
     with run.stage("score"):
         codec = plan_codec(choice)
         plan = run.once(kept, "score", codec, lambda: choose(subject, choice, progress, device))

@@ -36,6 +36,7 @@ class Run:
 
     Attributes:
         out: Folder of the results.
+        devices: What trains; the first does everything else, too.
         checkpoints: Where finished stages are kept.
         timings: Seconds by stage, filled as they end; with those of an earlier try.
     """
@@ -43,9 +44,14 @@ class Run:
     recipe: Recipe
     out: Path
     progress: Progress
-    device: torch.device
+    devices: tuple[torch.device, ...]
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
     timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Where everything but training is computed."""
+        return self.devices[0]
 
     def kept(self, subject: Subject) -> Kept:
         """The checkpoints of this very work; those of any other are not seen."""

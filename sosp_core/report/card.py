@@ -59,7 +59,9 @@ def _made(report: Report) -> Iterable[str]:
     if budget["max_drop"] or prune["sweep"]:
         left = "as little as the quality allows" if budget["max_drop"] else "one share of a sweep"
     yield f"- Criterion `{prune['method']}`, {prune['rounds']} rounds; {left} of `{budget['metric']}` left."
-    yield f"- {training.steps} steps of fine-tuning, best weights by held-out samples."
+    steps = sum(step.training.steps for step in report.steps) or training.steps
+    cuts = f" in {len(report.steps)} cuts" if report.steps else ""
+    yield f"- {steps} steps of fine-tuning{cuts}, best weights by held-out samples."
     yield (
         f"- Proved: conversion to {report.checks.conversion:.1e}, surgery to {report.checks.surgery:.1e}, "
         f"written file to {report.checks.write_back:.1e} (largest relative errors against ONNX Runtime)."

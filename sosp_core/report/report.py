@@ -14,6 +14,7 @@ from sosp_core.finetune.evaluate import Quality
 from sosp_core.finetune.history import History
 from sosp_core.report.block import Block
 from sosp_core.report.expansion import Expansion
+from sosp_core.report.step import Step
 from sosp_core.report.training import training_facts
 from sosp_core.select.limits import Meant
 from sosp_core.select.plan import LatencyBudget, LayerCut
@@ -89,7 +90,7 @@ class Report:
         file_after: Bytes of the slim file.
         judged_on: ``evaluation`` data if given, else ``held-out`` calibration samples.
         quality_before: Of the original.
-        quality_pruned: Of the slim model before fine-tuning.
+        quality_pruned: Of the slim model before fine-tuning, which is the last one where there were several.
         quality_after: Of the slim model as handed out.
         network: The graph, layer by layer; each names those it reads by their places in this list.
         exports: Further forms of the slim model.
@@ -97,6 +98,7 @@ class Report:
         limits: What the recipe says about single layers.
         tries: Budgets that were tried under ``max_drop``.
         points: The models of a sweep.
+        steps: The cuts of a gradual pruning; empty where there was one cut.
         timings: Seconds by stage.
         versions: Of the libraries that took part.
         expansion: Of the modes that widen.
@@ -128,6 +130,7 @@ class Report:
     limits: tuple[Meant, ...] = ()
     tries: tuple[Tried, ...] = ()
     points: tuple[Point, ...] = ()
+    steps: tuple[Step, ...] = ()
     expansion: Expansion | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -150,6 +153,7 @@ class Report:
             "latency_budget": _told(self.latency_budget),
             "tries": [asdict(t) for t in self.tries],
             "sweep": [p.to_json() for p in self.points],
+            "steps": [s.to_json() for s in self.steps],
             "training": training_facts(self.training),
             "checks": asdict(self.checks),
             "expansion": self.expansion.to_json() if self.expansion else None,

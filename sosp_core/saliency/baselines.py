@@ -40,7 +40,7 @@ def bn_scale(scene: Scene, alive: Alive) -> Prices:
     scales = {
         n.inputs[1].name for n in scene.model.graph if n.op_type == "BatchNormalization" and n.inputs[1]
     }
-    sizes, numbers = weight_sums(scene, np.abs, lambda name, array, axis: name in scales)
+    sizes, numbers = weight_sums(scene, np.abs, lambda name, axes, axis: name in scales)
     if not numbers.any():
         reason = "no structure passes a BatchNormalization; use another method"
         raise RecipeInvalid(field="prune.method", reason=reason)

@@ -8,7 +8,7 @@ from sosp_core.config import Method
 from sosp_core.errors import RecipeInvalid
 from sosp_core.saliency.criterion import Scene, criterion
 from sosp_core.saliency.mask_space import MaskSpace
-from sosp_core.saliency.rows import gradient_and_root, mean_squared_gradients
+from sosp_core.saliency.rows import diagonal, gradient, mean_squared_gradients
 from sosp_core.structures.prices import FixedPrices, Prices
 from sosp_core.structures.structures import Alive
 
@@ -20,11 +20,10 @@ def taylor(scene: Scene, alive: Alive) -> Prices:
     Raises:
         RecipeInvalid: Without labels the gradient is zero at the original, and ranks nothing.
 
-    Cost: see ``gradient_and_root``.
+    Cost: one gradient pass.
     Source: Molchanov et al. (2019), arXiv:1906.10771, with gates.
     """
-    gradient, _ = gradient_and_root(_labelled(scene), alive, scene.seed)
-    return FixedPrices(np.abs(gradient))
+    return FixedPrices(np.abs(gradient(_labelled(scene), alive)))
 
 
 @criterion(Method.FISHER)
@@ -44,11 +43,10 @@ def fisher(scene: Scene, alive: Alive) -> Prices:
 def obd(scene: Scene, alive: Alive) -> Prices:
     """``½ G_ss``, the diagonal of the Gauss-Newton matrix over gates.
 
-    Cost: see ``gradient_and_root``.
+    Cost: see ``diagonal``.
     Source: LeCun, Denker, Solla (1990), "Optimal Brain Damage", with structures for weights.
     """
-    _, root = gradient_and_root(scene.space(), alive, scene.seed)
-    return FixedPrices(0.5 * np.square(root, dtype=np.float64).sum(axis=0))
+    return FixedPrices(0.5 * diagonal(scene.space(), alive, scene.seed))
 
 
 def _labelled(scene: Scene) -> MaskSpace:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +33,7 @@ class Batch:
 @dataclass(frozen=True)
 class _Gate:
     attribute: str
-    members: Tensor
+    width: int
     axis: int
 
 
@@ -43,6 +42,7 @@ class MaskSpace:
 
     Attributes:
         task: What the outputs mean.
+        samples: How many there are.
         per_sample: Whether each sample can have a mask of its own.
     """
 
@@ -66,9 +66,7 @@ class MaskSpace:
             device: Where to compute.
             dtype: Arithmetic of floats; None keeps the model's.
         """
-        # Channels last: less time in a pass and in its derivatives on CPU and GPU alike.
-        layout: dict[str, Any] = {"memory_format": torch.channels_last}
-        self._network = Network(gated.model).to(device, **layout).eval()
+        self._network = Network(gated.model).on(device).eval()
         self._dtype = dtype
         if dtype is not None:
             self._network.to(dtype)
@@ -77,10 +75,13 @@ class MaskSpace:
         self.task = task
         self._device = device
         self._gates = [
-            _Gate(self._network.attribute_of[name], torch.as_tensor(gate.members, device=device), gate.axis)
+            _Gate(self._network.attribute_of[name], len(gate.members), gate.axis)
             for name, gate in gated.gates.items()
         ]
+        members = [gate.members for gate in gated.gates.values()]
+        self._members = torch.as_tensor(np.concatenate(members or [np.zeros(0, np.int64)]), device=device)
         self.per_sample = all(gate.per_sample for gate in gated.gates.values())
+        self.samples = len(data)
         self._batches = [self._prepare(part) for part in data.batches(batch_size)]
         references = [b.reference for b in self._batches if b.reference is not None]
         self.task = task if task.variances else task.measured_on(references)
@@ -102,13 +103,16 @@ class MaskSpace:
         """The network's outputs with its gates set by ``mask [S]``, or ``[N, S]``: one for each sample."""
         # Members of −1 stay for ever: they index the one appended at the end.
         extended = torch.cat([mask, mask.new_ones((*mask.shape[:-1], 1))], dim=-1)
+        # All gates are read at once: the derivative of each reading would be a mask of its own.
+        widths = [gate.width for gate in self._gates]
+        parts = torch.split_with_sizes(extended[..., self._members], widths, dim=-1)
         values = {}
-        for gate in self._gates:
+        for gate, part in zip(self._gates, parts, strict=True):
             held: Tensor = getattr(self._network, gate.attribute)
             shape: tuple[int, ...] = held.shape
             if mask.ndim == 2 and len(mask) > 1:
                 shape = (len(mask), *[1] * (gate.axis - 1), *held.shape)
-            values[gate.attribute] = extended[..., gate.members].reshape(shape).to(held.dtype)
+            values[gate.attribute] = part.reshape(shape).to(held.dtype)
         result: tuple[Tensor, ...] = functional_call(self._network, values, tuple(inputs))
         return result
 

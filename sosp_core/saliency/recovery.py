@@ -9,7 +9,6 @@ are wide where width is cheap to run.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sosp_core.config import Method
 from sosp_core.saliency.criterion import Scene, criterion
@@ -40,11 +39,11 @@ def relative_sizes(scene: Scene, alive: Alive) -> Scores:
     """
     read = {weight for gate in scene.structures.gates for weight in gate.weights if weight is not None}
 
-    def makes(name: str, array: NDArray[np.float64], axis: int) -> bool:
-        return array.ndim > 1 and (name, axis) not in read
+    def makes(name: str, axes: int, axis: int) -> bool:
+        return axes > 1 and (name, axis) not in read
 
-    def reads(name: str, array: NDArray[np.float64], axis: int) -> bool:
-        return array.ndim > 1 and (name, axis) in read
+    def reads(name: str, axes: int, axis: int) -> bool:
+        return axes > 1 and (name, axis) in read
 
     sizes, sides = np.ones(scene.structures.count), np.zeros(scene.structures.count)
     for side in (makes, reads):

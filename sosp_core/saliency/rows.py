@@ -3,77 +3,141 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from sosp_core.saliency.folded import Folded, Rows
 from sosp_core.saliency.mask_space import Batch, MaskSpace
 from sosp_core.structures.prices import Scores
 from sosp_core.structures.structures import Alive
 
 #: Probes of the output curvature for each sample, at most; with as many outputs it is exact.
 PROBES = 16
+#: Bytes of a root, at most. The scores of 50,000 structures have to fit into 4 GB, and a choice within
+#: a group copies its columns, which can be all there are: half for these two, the rest for a batch.
+ROOM = 2**30
 
-Rows = NDArray[np.float32]
+
+class Expansion(NamedTuple):
+    """The loss around a mask to second order, by its gradient and its Gauss-Newton matrix G.
+
+    Attributes:
+        gradient: ``∂L/∂m [S]``.
+        diagonal: ``G_ss [S]``.
+        rows: ``A [R, S]`` with ``AᵀA = G``; in expectation, if there was no room for all of it.
+    """
+
+    gradient: Scores
+    diagonal: Scores
+    rows: Rows
 
 
-def gradient_and_root(space: MaskSpace, alive: Alive, seed: int) -> tuple[Scores, Rows]:
-    """``∂L/∂m [S]`` and ``A`` with ``AᵀA = G``, the Gauss-Newton matrix over gates; 0 where not alive.
+def gradient_and_root(space: MaskSpace, alive: Alive, seed: int, room: int = ROOM) -> Expansion:
+    """Gradient, and root of the Gauss-Newton matrix over gates; 0 where not alive.
 
     Rows of A are ``zᵀ ∂f(x_n)/∂m / √N`` with z the columns of a square root of the loss curvature
     at the output, or random combinations of them where there are more than ``PROBES``.
 
+    Args:
+        space: The network and the samples.
+        alive: The mask to expand around.
+        seed: Draws the combinations, and the signs of ``Folded``.
+        room: Bytes that A may take; what exceeds them is ``Folded``. The diagonal is exact all the same.
+
     Cost: per batch a forward pass and one backward pass for each probe, for every sample apart
-    through gates of its own; memory N x probes x S float32.
+    through gates of its own; memory N x probes x S float32, or ``room``.
     """
-    mask, generator = space.mask(alive), torch.Generator().manual_seed(seed)
-    gradient = torch.zeros(len(mask), dtype=torch.float64)
-    rows: list[Rows] = []
-    total = sum(samples for samples, _ in space.batches())
-    for n, part in _parts(space):
-        gates = mask.expand(n, -1).clone().requires_grad_()
-        outputs = space.outputs(gates, part.inputs)
-        g = _derivative([(space.compare(outputs, part), None)], gates)
-        gradient += g.sum(0).cpu().double() * (n / total)
-        for roots in space.task.curvature_roots(outputs, PROBES, generator):
-            rows.append(_row(outputs, roots, gates, total))
-    matrix = np.concatenate(rows)
-    matrix[:, ~alive] = 0.0
-    return np.where(alive, gradient.numpy(), 0.0), matrix
+    slope, squares = np.zeros(len(alive)), np.zeros(len(alive))
+    root = Folded(space.samples * len(space.task.kinds) * PROBES, len(alive), room, seed)
+    generator = torch.Generator().manual_seed(seed)
+    for one in _passes(space, alive):
+        slope += one.gradient()
+        for rows in one.rows(generator):
+            squares += _squares(rows)
+            root.add(rows)
+    root.rows[:, ~alive] = 0.0
+    return Expansion(np.where(alive, slope, 0.0), np.where(alive, squares, 0.0), root.rows)
+
+
+def gradient(space: MaskSpace, alive: Alive) -> Scores:
+    """``∂L/∂m [S]``; 0 where not alive.
+
+    Cost: one gradient pass; memory is that of one batch.
+    """
+    slope = np.zeros(len(alive))
+    for one in _passes(space, alive):
+        slope += one.gradient()
+    return np.where(alive, slope, 0.0)
+
+
+def diagonal(space: MaskSpace, alive: Alive, seed: int) -> Scores:
+    """``G_ss [S]`` of the matrix in ``gradient_and_root``, whose rows are added up and forgotten.
+
+    Cost: as ``gradient_and_root`` without its gradient; memory is that of one batch.
+    """
+    squares = np.zeros(len(alive))
+    generator = torch.Generator().manual_seed(seed)
+    for one in _passes(space, alive):
+        for rows in one.rows(generator):
+            squares += _squares(rows)
+    return np.where(alive, squares, 0.0)
 
 
 def mean_squared_gradients(space: MaskSpace, alive: Alive) -> Scores:
     """``1/N Σ_n (∂L_n/∂m_s)² [S]``, with L_n the loss of sample n alone.
 
-    Cost: one gradient pass.
+    Cost: one gradient pass; memory is that of one batch.
     """
-    mask = space.mask(alive)
-    squares = torch.zeros(len(mask), dtype=torch.float64)
-    total = sum(samples for samples, _ in space.batches())
-    for n, part in _parts(space):
-        gates = mask.expand(n, -1).clone().requires_grad_()
-        loss = n * space.compare(space.outputs(gates, part.inputs), part)
-        g = _derivative([(loss, None)], gates)
-        squares += g.double().square().sum(0).cpu() / total
-    return squares.numpy()
+    squares = np.zeros(len(alive))
+    for one in _passes(space, alive):
+        g = len(one.gates) * one.slopes()
+        squares += (g.double().square().sum(0).cpu() / space.samples).numpy()
+    return squares
 
 
-def _parts(space: MaskSpace) -> Iterator[tuple[int, Batch]]:
+@dataclass(frozen=True)
+class _Pass:
+    """Outputs of some samples, each with gates of its own ``[n, S]``."""
+
+    space: MaskSpace
+    part: Batch
+    gates: Tensor
+    outputs: Sequence[Tensor]
+
+    def slopes(self) -> Tensor:
+        """``[n, S]``: derivatives of the samples' mean loss with respect to the gates of each."""
+        return _derivative([(self.space.compare(self.outputs, self.part), None)], self.gates)
+
+    def gradient(self) -> Scores:
+        """What these samples add to the gradient of the mean over all."""
+        weight = len(self.gates) / self.space.samples
+        result: Scores = (self.slopes().sum(0).cpu().double() * weight).numpy()
+        return result
+
+    def rows(self, generator: torch.Generator) -> Iterator[Rows]:
+        """Of A, one a sample at a time: the gradient of ``z·f(x_n)`` with respect to its own gates."""
+        for roots in self.space.task.curvature_roots(self.outputs, PROBES, generator):
+            pairs = [(y, z) for y, z in zip(self.outputs, roots, strict=True) if z is not None]
+            row = _derivative(pairs, self.gates) / self.space.samples**0.5
+            yield row.detach().cpu().float().numpy()
+
+
+def _passes(space: MaskSpace, alive: Alive) -> Iterator[_Pass]:
     """Batches with a gate for each sample where the graph allows it, else one sample at a time."""
+    mask = space.mask(alive)
     for n, batch in space.batches():
-        if space.per_sample:
-            yield n, batch
-        else:
-            yield from ((1, one) for one in _singly(batch))
+        for part in [batch] if space.per_sample else _singly(batch):
+            gates = mask.expand(n if space.per_sample else 1, -1).clone().requires_grad_()
+            yield _Pass(space, part, gates, space.outputs(gates, part.inputs))
 
 
-def _row(outputs: Sequence[Tensor], roots: Sequence[Tensor | None], gates: Tensor, total: int) -> Rows:
-    """One row a sample: the gradient of ``z·f(x_n)`` with respect to its own gates."""
-    row = _derivative([(y, z) for y, z in zip(outputs, roots, strict=True) if z is not None], gates)
-    result: Rows = (row / total**0.5).detach().cpu().float().numpy()
-    return result
+def _squares(rows: Rows) -> Scores:
+    squares: Scores = np.square(rows, dtype=np.float64).sum(axis=0)
+    return squares
 
 
 def _derivative(pairs: Sequence[tuple[Tensor, Tensor | None]], gates: Tensor) -> Tensor:

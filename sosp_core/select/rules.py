@@ -136,6 +136,23 @@ class Rules:
         """Ceilings a share of the way down, so that rounds get there step by step."""
         return replace(self, bounds={key: b.eased(share) for key, b in self.bounds.items()})
 
+    def on_rest(self, groups: Sequence[Group], rest: Sequence[Group], share: float) -> Rules:
+        """The same rules for what a cut has left of ``groups``, with ceilings a share of the way down.
+
+        Shares and widths of the recipe mean the original's; as numbers of structures they hold for
+        whatever is left of it.
+        """
+        eased = self.eased(share)
+        bounds = {
+            _key(left): Bounds(
+                whole=len(left.members),
+                fewest=min(self.floor(group), len(left.members)),
+                most=min(eased.ceiling(group), len(left.members)),
+            )
+            for group, left in zip(groups, rest, strict=True)
+        }
+        return replace(self, bounds=bounds)
+
     def _bounds(self, group: Group) -> Bounds:
         return self.bounds.get(_key(group)) or Bounds(whole=len(group.members))
 

@@ -27,7 +27,7 @@ from sosp_core.select.greedy import smallest
 from sosp_core.select.plan import LayerCut
 from sosp_core.select.rules import Rules
 from sosp_core.stages.choose import Choice, choose, offer
-from sosp_core.stages.recover import Content, Trained, train
+from sosp_core.stages.recover import Content, Devices, Trained, train
 from sosp_core.stages.subject import Subject
 from sosp_core.structures.discover import discover
 from sosp_core.structures.structures import STAYS, Structures
@@ -148,7 +148,7 @@ def train_wide(
     subject: Subject,
     wide: Wide,
     progress: Progress,
-    device: torch.device,
+    devices: Devices,
     kept: Kept = Kept(),  # noqa: B008 (immutable)
 ) -> Trained:
     """Train a widened network: with labels, mostly on these, for the original cannot teach it more.
@@ -161,7 +161,7 @@ def train_wide(
     """
     expand = subject.recipe.expand
     config = replace(subject.recipe.finetune, distill=expand.distill)
-    return train(subject, wide.model, config, progress, device, last=not expand.best, kept=kept)
+    return train(subject, wide.model, config, progress, devices, last=not expand.best, kept=kept)
 
 
 def unlabelled(subject: Subject) -> list[str]:

@@ -18,6 +18,7 @@ from sosp_core.finetune.features import Feature, shared_features
 from sosp_core.finetune.history import History
 from sosp_core.finetune.loop import SMALLEST_NORM_BATCH, Trainer
 from sosp_core.finetune.renormalize import Renormalised, renormalise, wants_normalisation
+from sosp_core.finetune.team import Mates
 from sosp_core.finetune.write_back import write_back
 from sosp_core.ir import save
 from sosp_core.ir.batchnorm import fold_batchnorm
@@ -29,6 +30,9 @@ from sosp_core.stages.choose import Choice
 from sosp_core.stages.subject import Subject
 from sosp_core.structures.structures import Alive
 from sosp_core.surgery.verify import outputs_of, require_close, require_loadable
+
+#: What trains together; the first leads.
+Devices = Sequence[torch.device]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +55,22 @@ def finetune(
     model: ir.Model,
     alive: Alive,
     progress: Progress,
-    device: torch.device,
+    devices: Devices,
     kept: Kept = Kept(),  # noqa: B008 (immutable)
+    last: bool = False,
 ) -> Trained:
     """Train the slim network on what the original answers, and on labels if there are any.
+
+    It ends as ``train`` says.
 
     Raises:
         Cancelled: Between two steps.
         TrainingDiverged: The loss did not stay finite.
     """
     return train(
-        *(subject, model, subject.recipe.finetune, progress, device),
+        *(subject, model, subject.recipe.finetune, progress, devices),
         lambda *networks: shared_features(choice.structures, alive, *networks),
+        last=last,
         kept=kept,
     )
 
@@ -72,7 +80,7 @@ def train(
     model: ir.Model,
     config: FinetuneConfig,
     progress: Progress,
-    device: torch.device,
+    devices: Devices,
     features: Callable[[Network, Network], Sequence[Feature]] = lambda *_: (),
     last: bool = False,
     kept: Kept = Kept(),  # noqa: B008 (immutable)
@@ -84,7 +92,7 @@ def train(
         model: Where training begins; it is left as it is.
         config: How to train.
         progress: Told of every step.
-        device: Where to train.
+        devices: Where to train: together, if there are several.
         features: From student and teacher: inner tensors to match, too.
         last: End with the last weights, not with those that did best on the held-out samples.
         kept: Where the state of the training is kept.
@@ -93,8 +101,8 @@ def train(
         Cancelled: Between two steps.
         TrainingDiverged: The loss did not stay finite.
     """
-    base = _base(subject, model, device)
-    student, teacher = Network(base.model), Network(fold_batchnorm(subject.model.clone()))
+    base, original = _base(subject, model, devices[0]), fold_batchnorm(subject.model.clone())
+    student, teacher = Network(base.model), Network(original)
     trainer = Trainer(
         student,
         teacher,
@@ -102,12 +110,13 @@ def train(
         subject.task,
         config,
         seed=subject.recipe.seed,
-        device=device,
+        device=devices[0],
         progress=progress,
         fixed_batch=subject.interface.batch,
         features=features(student, teacher),
         last=last,
         kept=kept,
+        mates=Mates(devices=tuple(devices), student=base.model, teacher=original),
     )
     return Trained(network=student, base=base, history=trainer.run())
 
@@ -122,6 +131,11 @@ Content = bytes | ir.Model
 def size_of(finished: Content) -> int:
     """Bytes of the file, or of the weights beside it."""
     return len(finished) if isinstance(finished, bytes) else weight_bytes(finished)
+
+
+def model_of(finished: Content) -> ir.Model:
+    """A finished model to go on with."""
+    return ir.from_proto(onnx.load_from_string(finished)) if isinstance(finished, bytes) else finished
 
 
 def write(subject: Subject, trained: Trained) -> tuple[Content, float]:
@@ -155,7 +169,7 @@ def deliver(subject: Subject, finished: Content) -> Content:
         return finished
     if isinstance(finished, ir.Model):
         return narrow(finished.clone(), subject.narrowed)
-    model = narrow(ir.from_proto(onnx.load_from_string(finished)), subject.narrowed)
+    model = narrow(model_of(finished), subject.narrowed)
     delivered = serialize(model)
     try:
         onnx.checker.check_model(delivered, full_check=True)

@@ -95,9 +95,10 @@ class QuadraticPrices:
     measurable: ClassVar[bool] = True
     worth: ClassVar[Worth] = Worth.SAVED
 
-    def __init__(self, gradient: Scores, rows: NDArray[np.float32]) -> None:
+    def __init__(self, gradient: Scores, diagonal: Scores, rows: NDArray[np.float32]) -> None:
+        """Prices at the empty M; ``rows`` may be a sketch, while the diagonal of G is exact."""
         self._rows = rows
-        self._scores: Scores = 0.5 * np.square(rows, dtype=np.float64).sum(axis=0) - gradient
+        self._scores: Scores = 0.5 * diagonal - gradient
 
     @property
     def scores(self) -> Scores:
@@ -106,8 +107,8 @@ class QuadraticPrices:
 
     def cheapest(self, members: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], float]:
         """Chosen one by one, each at its price given those before it; the sum is exact."""
-        chosen, price = _one_by_one(self._rows[:, members], self._scores[members], n, lambda moved: moved)
-        return members[chosen], price
+        chosen, price = _one_by_one(self._rows, members, self._scores, n, lambda moved: moved)
+        return chosen, price
 
     def remove(self, members: NDArray[np.int64]) -> None:
         """Add structures to M; every other price moves by its correlation with them."""
@@ -126,9 +127,10 @@ class AbsolutePrices:
     measurable: ClassVar[bool] = False
     worth: ClassVar[Worth] = Worth.COUNT
 
-    def __init__(self, gradient: Scores, rows: NDArray[np.float32]) -> None:
+    def __init__(self, gradient: Scores, diagonal: Scores, rows: NDArray[np.float32]) -> None:
+        """Prices at the empty M; ``rows`` may be a sketch, while the diagonal of G is exact."""
         self._rows = rows
-        self._scores: Scores = np.abs(gradient) + 0.5 * np.square(rows, dtype=np.float64).sum(axis=0)
+        self._scores: Scores = np.abs(gradient) + 0.5 * diagonal
 
     @property
     def scores(self) -> Scores:
@@ -137,8 +139,8 @@ class AbsolutePrices:
 
     def cheapest(self, members: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], float]:
         """Chosen one by one, each at its price given those before it; the sum is exact."""
-        chosen, price = _one_by_one(self._rows[:, members], self._scores[members], n, np.abs)
-        return members[chosen], price
+        chosen, price = _one_by_one(self._rows, members, self._scores, n, np.abs)
+        return chosen, price
 
     def remove(self, members: NDArray[np.int64]) -> None:
         """Add structures to M; every other price rises by its correlations with them."""
@@ -148,18 +150,21 @@ class AbsolutePrices:
 
 def _one_by_one(
     rows: NDArray[np.float32],
-    marginal: Scores,
+    members: NDArray[np.int64],
+    scores: Scores,
     n: int,
     moves: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-) -> tuple[list[int], float]:
-    """Choose ``n`` columns, each the cheapest once the correlations with those before have moved it."""
-    marginal = marginal.copy()
-    chosen: list[int] = []
-    price = 0.0
-    for _ in range(n):
-        best = int(np.argmin(marginal))
-        price += float(marginal[best])
-        marginal += moves(rows[:, best] @ rows)
-        marginal[best] = np.inf
-        chosen.append(best)
-    return chosen, price
+) -> tuple[NDArray[np.int64], float]:
+    """Choose ``n`` members, each the cheapest once the correlations with those before have moved it."""
+    marginal = scores[members]
+    chosen = [int(marginal.argmin())]
+    price = float(marginal[chosen[0]])
+    if n > 1:
+        rows = rows[:, members]  # a copy, which a single one does not need
+    for _ in range(n - 1):
+        last = chosen[-1]
+        marginal += moves(rows[:, last] @ rows)
+        marginal[last] = np.inf
+        chosen.append(int(marginal.argmin()))
+        price += float(marginal[chosen[-1]])
+    return members[chosen], price

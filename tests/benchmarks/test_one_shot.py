@@ -24,20 +24,26 @@ from sosp_core.data.task import Kind, Task
 from sosp_core.finetune.augment import augment
 from sosp_core.ir.batchnorm import fold_batchnorm
 from sosp_core.saliency import Scene, criteria
+from sosp_core.saliency.folded import Folded, Rows
 from sosp_core.saliency.mask_space import MaskSpace
+from sosp_core.saliency.rows import gradient_and_root
 from sosp_core.select.greedy import Rules, schedule, shrink
 from sosp_core.structures.gating import gate_model
+from sosp_core.structures.prices import AbsolutePrices, Prices, QuadraticPrices
 from sosp_core.structures.structures import Alive
 from tests.zoo.built import Built, prepare
 
 ROOT = Path(__file__).parents[2]
 SHARED, RAW = ROOT.parent / "shared", ROOT / "docs" / "raw" / "one_shot.json"
+FOLDED = ROOT / "docs" / "raw" / "folded_root.json"
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 #: Residual streams stay: only the channels inside a block compete.
 STREAMS = ("/conv1/Conv", "*/conv2/Conv")
 SAMPLES = 256
 #: Three for each share: 22 with what is left over, at 2.65 gradient passes each.
 ROUNDS = 21
+#: Rows of a root: all there are, of 256 samples with 10 classes, and parts of them.
+PLACES = (2_560, 1_280, 640, 320)
 #: What was set out to be reached.
 GOALS = {"resnet56_cifar10": {0.2: 0.889, 0.3: 0.87, 0.4: 0.82, 0.5: 0.76, 0.7: 0.55}}
 TASK = Task(kinds=(Kind.LOGITS,), labelled=True)
@@ -95,19 +101,54 @@ def test_accuracy_left_by_each_criterion(subject: Subject, capsys: pytest.Captur
         assert own[SHARES.index(share)] >= goal, share
 
 
+@pytest.mark.benchmark
+@pytest.mark.shared
+@pytest.mark.timeout(7200)
+def test_accuracy_left_by_a_folded_root(subject: Subject, capsys: pytest.CaptureFixture[str]) -> None:
+    """Correlations where a root has room for a part of its rows only; see ``Folded``."""
+    rows = {}
+    for method, kind in ((Method.SOSP_SIGNED, QuadraticPrices), (Method.SOSP_I, AbsolutePrices)):
+        scored = subject.scored(criteria[method].task(TASK))
+        whole = gradient_and_root(scored, subject.built.structures.all_alive(), 0)
+        for places in PLACES:
+            part = whole._replace(rows=folded(whole.rows, places))
+            row = followed(subject, lambda alive, kind=kind, part=part: kind(*part), rounds=1)
+            rows[f"{method}, {places:,} rows"] = row
+            with capsys.disabled():
+                told = " ".join(f"{a:.3f}" for a in row)
+                print(f"\n{subject.name}, {method}, {places:,} rows: {told}", end="")  # noqa: T201
+    known = json.loads(FOLDED.read_text()) if FOLDED.exists() else {}
+    known[subject.name] = {"shares": SHARES, "samples": SAMPLES, "accuracy": rows}
+    FOLDED.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+
+
+def folded(rows: Rows, places: int) -> Rows:
+    """The root that has room for so many of these rows."""
+    root = Folded(len(rows), rows.shape[1], places * rows[0].nbytes, seed=0)
+    root.add(rows)
+    return root.rows
+
+
 def curve(subject: Subject, method: Method, rounds: int) -> list[float]:
     """Accuracy at each share; with rounds, scores are taken anew on the way to the last."""
+    scored = subject.scored(criteria[method].task(TASK))
+    scene = Scene(
+        model=subject.built.model, structures=subject.built.structures, space=lambda: scored, seed=0
+    )
+    return followed(subject, partial(criteria[method], scene), rounds)
+
+
+def followed(subject: Subject, price: Callable[[Alive], Prices], rounds: int) -> list[float]:
+    """Accuracy at each share by prices at a mask."""
     structures = subject.built.structures
     cost = CostModel(structures, Metric.STRUCTURES)
-    scored = subject.scored(criteria[method].task(TASK))
-    scene = Scene(model=subject.built.model, structures=structures, space=lambda: scored, seed=0)
     total = structures.count
     targets = [round(total * (1 - share)) for share in SHARES]
     steps = sorted({*targets, *schedule(total, targets[-1], rounds)}, reverse=True) if rounds > 1 else targets
     alive, prices, result = structures.all_alive(), None, []
     for target in steps:
         if prices is None or rounds > 1:
-            prices = criteria[method](scene, alive)
+            prices = price(alive)
         alive = shrink(prices, alive, structures.groups, cost, target, Rules())
         if target in targets:
             result.append(accuracy(subject.judged, alive))

@@ -1,8 +1,7 @@
-"""What a pass of SOSP-H costs, in units of an ordinary training gradient over the same images."""
+"""What scores cost, in units of an ordinary training gradient over the same images, and in memory."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from sosp_core.data.task import Kind, Task
 from sosp_core.ir.batchnorm import fold_batchnorm
 from sosp_core.saliency.mask_space import MaskSpace
 from sosp_core.structures.gating import gate_model
+from tests.benchmarks import saliency_growth as growth
+from tests.benchmarks.saliency_growth import seconds
 from tests.core.digits import INPUT, digits, digits_model
 from tests.zoo.built import Built, prepare
 
@@ -41,12 +42,6 @@ def resnet_case() -> tuple[Built, Dataset]:
         x, y = arrays["x_train"][:32], arrays["y_train"][:32]
     images = (x.transpose(0, 3, 1, 2).astype(np.float32) / 255 - MEAN) / STD
     return prepare(MODEL.read_bytes()), Dataset(inputs={"input": images}, labels=y.astype(np.int64))
-
-
-def seconds(run: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
 
 
 @pytest.mark.benchmark
@@ -82,3 +77,19 @@ def test_saliency_costs_at_most_three_training_gradients(
         told = f"{ratio:.2f} (of {REPEATS}: {min(ratios):.2f} to {max(ratios):.2f})"
         print(f"\nSOSP-H pass / training gradient, {built.structures.count} structures: {told}")  # noqa: T201
     assert ratio <= BOUND
+
+
+@pytest.mark.benchmark
+@pytest.mark.timeout(7200)
+def test_what_scores_cost_as_structures_and_samples_grow(capsys: pytest.CaptureFixture[str]) -> None:
+    """Writes ``docs/raw/saliency_growth.json``; only memory is held to a goal."""
+    torch.set_num_threads(1)
+    rows = []
+    for structures in growth.STRUCTURES:
+        for samples in growth.SAMPLES:
+            rows += growth.measured(structures, samples)
+            with capsys.disabled():
+                for row in rows[-len(growth.METHODS) :]:
+                    print(f"\n{row}", end="")  # noqa: T201
+    growth.save(rows)
+    assert max(row.above for row in rows) <= growth.MOST_BYTES

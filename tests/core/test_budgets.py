@@ -33,11 +33,6 @@ from tests.core.report.test_schema import strict
 ASKED = 0.9
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_digits(tmp_path_factory.mktemp("data") / "digits.npz")
-
-
 def job(*, steps: int = 0, **prune: object) -> Recipe:
     quick = recipe(**{"method": Method.MAGNITUDE, "rounds": 1, "compensate": False, **prune})
     return replace(quick, finetune=FinetuneConfig(steps=steps, batch_size=32, augment="none"))

@@ -68,16 +68,6 @@ class Recorder:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_digits(tmp_path_factory.mktemp("data") / "digits.npz")
-
-
-@pytest.fixture(scope="module")
-def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_digits(tmp_path_factory.mktemp("data") / "test.npz", first=1200, count=300)
-
-
-@pytest.fixture(scope="module")
 def progress() -> Recorder:
     return Recorder()
 
@@ -424,7 +414,7 @@ def test_a_fixed_batch_needs_that_many_samples(tmp_path: Path) -> None:
     assert (error.field, error.got) == (INPUT, "7")
 
 
-@pytest.mark.parametrize("name", ["tpu", "cuda:99", "cpu:x"])
+@pytest.mark.parametrize("name", ["tpu", "cuda:99", "cpu:x", "cpu,tpu", "cpu,", ""])
 def test_an_unknown_device_is_refused(name: str, data: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeInvalid) as caught:
         compress(digits_model(), data, recipe(), out_dir=tmp_path, device=name)

@@ -30,11 +30,6 @@ def job(mode: Mode, **expand: float | bool) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_digits(tmp_path_factory.mktemp("data") / "digits.npz")
-
-
-@pytest.fixture(scope="module")
 def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_digits(tmp_path_factory.mktemp("data") / "test.npz", first=SEEN, count=300)
 

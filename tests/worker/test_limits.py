@@ -50,7 +50,8 @@ def test_a_worker_that_was_frozen_past_its_lease_gives_up_its_job(bench: Bench, 
     job = bench.running(["once", str(tmp_path / "flag"), ["sleep", 60]])
     pool = children(frozen.pid)
     # While we write nobody else does: frozen in the middle of that, it would keep SQLite's lock.
-    with Database(bench.stack.settings.database_url, pooled=False).write():
+    with Database(bench.stack.settings.database_url, pooled=False).write() as session:
+        session.connection()  # a session takes the lock with its first statement, not before
         for pid in (frozen.pid, *pool):
             os.kill(pid, signal.SIGSTOP)
         until(lambda: all(stopped(pid) for pid in (frozen.pid, *pool)))  # a signal takes its time

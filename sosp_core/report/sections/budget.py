@@ -9,15 +9,18 @@ from sosp_core.report.section import Section
 
 
 def budget(report: Report) -> Section | None:
-    """A latency budget, the tries under ``max_drop``, the models of a sweep; None for a plain budget."""
-    if not (report.latency_budget or report.tries or report.points or report.limits):
+    """A latency, tries under ``max_drop``, models of a sweep, several cuts; None for a plain budget."""
+    if not (report.latency_budget or report.tries or report.points or report.steps or report.limits):
         return None
     facts = {
         "latency": report.latency_budget,
         "tries": report.tries,
         "points": report.points,
+        "steps": report.steps,
+        "metric": report.recipe["prune"]["budget"]["metric"],
         "limits": [m.to_json() for m in report.limits],
         "plot": _plot(report) if report.points else None,
+        "count": units.count,
         "ms": units.milliseconds,
         "percent": units.percent,
     }

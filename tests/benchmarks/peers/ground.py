@@ -23,7 +23,7 @@ from sosp_core.stages.recover import train, write
 from sosp_core.stages.subject import Subject, convert, load
 from sosp_core.stages.trail import Trail
 from sosp_core.structures.structures import Alive
-from tests.benchmarks.peers.subjects import Network, data
+from tests.benchmarks.peers.subjects import Network
 
 CPU = torch.device("cpu")
 JUDGED_AT_ONCE = 50
@@ -54,12 +54,13 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """A network with its data under one seed, and what may be taken out of it."""
+    """A network with its data under one seed, what may be taken out of it, and where that is computed."""
 
     network: Network
     settings: Settings
     subject: Subject
     choice: Choice
+    device: torch.device = CPU
 
     @classmethod
     def of(
@@ -71,6 +72,8 @@ class Ground:
         *,
         whole: bool = False,
         compensate: bool = False,
+        training: FinetuneConfig | None = None,
+        device: torch.device = CPU,
     ) -> Ground:
         """Lay it out.
 
@@ -82,6 +85,8 @@ class Ground:
             whole: Free to take what our own front door offers, in the widths it prefers; else only
                 what the peers can take, in any width, which is what they do.
             compensate: Fold least-squares predictions of what goes into what stays.
+            training: How to train; by default as any job, for the epochs of the settings.
+            device: Where to.
         """
         prune = PruneConfig(
             sweep=settings.shares,
@@ -91,11 +96,11 @@ class Ground:
             protect=() if whole else network.streams,
             compensate=compensate,
         )
-        training = FinetuneConfig(epochs=settings.epochs)
+        training = training or FinetuneConfig(epochs=settings.epochs)
         recipe = Recipe(mode=Mode.SWEEP, prune=prune, finetune=training, seed=seed)
-        train, test = data(seed, settings.images, place)
+        train, test = network.data(seed, settings.images, place)
         subject = convert(load(network.content, train, test, recipe))
-        return cls(network=network, settings=settings, subject=subject, choice=offer(subject))
+        return cls(network=network, settings=settings, subject=subject, choice=offer(subject), device=device)
 
     def aims(self, share: float) -> list[int]:
         """MACs to be left after each round, from the next larger budget down to this one."""
@@ -129,7 +134,7 @@ class Result:
 
 def ours(ground: Ground) -> dict[float, Alive]:
     """Masks of the default method, by share."""
-    trail = Trail(ground.subject, ground.choice, NullProgress(), CPU)
+    trail = Trail(ground.subject, ground.choice, NullProgress(), ground.device)
     return {share: trail.reach(ground.target(share)) for share in ground.settings.shares}
 
 
@@ -142,10 +147,10 @@ def recover(ground: Ground, alive: Alive) -> Result:
     """
     subject, choice = ground.subject, ground.choice
     plan = choice.plan(alive)
-    slim = cut(subject, choice, alive, CPU)
+    slim = cut(subject, choice, alive, ground.device)
     began = time.monotonic()
     trained = train(
-        *(subject, slim.model, subject.recipe.finetune, NullProgress(), CPU),
+        *(subject, slim.model, subject.recipe.finetune, NullProgress(), [ground.device]),
         lambda *networks: shared_features(choice.structures, alive, *networks),
         last=True,
     )

@@ -1,7 +1,4 @@
-"""The rows of the comparison as a JSON file, and as the tables of the documentation.
-
-``python -m tests.benchmarks.peers.rows`` writes the tables into ``docs/benchmarks.md``.
-"""
+"""The rows of the comparison as a JSON file, and as the tables of the documentation."""
 
 from __future__ import annotations
 
@@ -14,8 +11,7 @@ from typing import Any
 from tests.benchmarks.peers.ground import Result, Settings
 from tests.benchmarks.peers.subjects import ROOT
 
-RAW, PAGE = ROOT / "docs" / "raw" / "against_peers.json", ROOT / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- against_peers: made from docs/raw/against_peers.json -->", "<!-- /against_peers -->"
+RAW = ROOT / "docs" / "raw" / "against_peers.json"
 SPEEDS = ROOT / "docs" / "raw" / "peers_speed.json"
 SEEDS = (0, 1, 2)
 
@@ -76,14 +72,14 @@ def _order(row: Row) -> tuple[str, float, str, int]:
 
 def table(network: str) -> Iterator[str]:
     """Criteria with mean and spread of the accuracy, by share; the best first."""
-    own = [r for r in rows() if r["network"] == network and r["accuracy"] is not None]
+    own = finished(network)
     shares, fast = sorted({r["share"] for r in own}, reverse=True), speeds()
     heads = "".join(
         f" {s:.0%} of the MACs: reached | parameters | speed | before training | after |" for s in shares
     )
     yield f"| {network} |{heads} scores, training |"
     yield "|---|" + "---|---|---|---|---|" * len(shares) + "---|"
-    for criterion in sorted({r["criterion"] for r in own}, key=lambda c: -_mean(own, c, shares)):
+    for criterion in ranked(network):
         cells = []
         for share in shares:
             here = [r for r in own if r["criterion"] == criterion and r["share"] == share]
@@ -110,17 +106,23 @@ def percent(values: Sequence[float]) -> str:
     return f"{mean(values):.1%}" if values else ""
 
 
-def _mean(own: Sequence[Row], criterion: str, shares: Sequence[float]) -> float:
-    return mean(r["accuracy"] for r in own if r["criterion"] == criterion)
+def finished(network: str) -> list[Row]:
+    """Rows that met their target."""
+    return [r for r in rows() if r["network"] == network and r["accuracy"] is not None]
 
 
-def write_page() -> None:
-    """Put the tables between their marks."""
-    networks = dict.fromkeys(r["network"] for r in rows())
-    told = "\n\n".join("\n".join(table(n)) for n in networks)
-    before, rest = PAGE.read_text("utf-8").split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{told}\n\n{END}{rest.split(END)[1]}", "utf-8")
+def ranked(network: str) -> list[str]:
+    """Criteria by their mean accuracy over shares and seeds, the best first."""
+    own = finished(network)
+    reached = {c: [r["accuracy"] for r in own if r["criterion"] == c] for c in {r["criterion"] for r in own}}
+    return sorted(reached, key=lambda c: (-mean(reached[c]), c))
 
 
-if __name__ == "__main__":
-    write_page()
+def networks() -> list[str]:
+    """Those that have rows, in their order."""
+    return list(dict.fromkeys(r["network"] for r in rows()))
+
+
+def tables() -> str:
+    """All tables, one for each network."""
+    return "\n\n".join("\n".join(table(n)) for n in networks())

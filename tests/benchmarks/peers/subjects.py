@@ -36,6 +36,7 @@ class Network:
             follows channels through the slices and pads of these shortcuts.
         fixed: Names of modules whose outputs Torch-Pruning must not touch: the same streams, and
             the classifier.
+        data: Files of training images, drawn by a seed, and of test images.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Network:
     module: Callable[[], nn.Module]
     streams: tuple[str, ...]
     fixed: tuple[str, ...]
+    data: Callable[[int, int, Path], tuple[Path, Path]]
 
 
 class Shortcut(nn.Module):
@@ -111,12 +113,15 @@ def network(name: str) -> Network | None:
         classifier = str(len(vgg()) - 1)
         return _of_file(name, _trained_vgg(), vgg, (), (classifier,)) if IMAGES.exists() else None
     file = SHARED / "models" / f"{name}.onnx"
-    if not (file.exists() and IMAGES.exists()):
-        return None
-    blocks = {"resnet20_cifar10": 3, "resnet56_cifar10": 9}[name]
+    return residual(name, file.read_bytes()) if file.exists() and IMAGES.exists() else None
+
+
+def residual(name: str, content: bytes) -> Network:
+    """One of the residual networks, with the weights of a file."""
+    blocks = {"resnet20": 3, "resnet56": 9}[name.partition("_")[0]]
     inner = [f"layer{stage}.{i}.conv2" for stage in (1, 2, 3) for i in range(blocks)]
     return _of_file(
-        *(name, file.read_bytes(), lambda: ResNet(blocks)),
+        *(name, content, lambda: ResNet(blocks)),
         streams=("/conv1/Conv", "*/conv2/Conv"),
         fixed=("conv1", *inner, "linear"),
     )
@@ -137,14 +142,20 @@ def _of_file(
         assert all(n.endswith("num_batches_tracked") for n in missing), missing
         return made.eval()
 
-    return Network(name=name, content=content, module=module, streams=streams, fixed=fixed)
+    return Network(name=name, content=content, module=module, streams=streams, fixed=fixed, data=data)
 
 
 def arrays(part: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Images as the networks take them, and labels, of ``train`` or ``test``."""
     with np.load(IMAGES) as z:
         images, labels = z[f"x_{part}"], z[f"y_{part}"].astype(np.int64)
-    return (images.transpose(0, 3, 1, 2).astype(np.float32) / 255 - MEAN) / STD, labels
+    return prepared(images), labels
+
+
+def prepared(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Pixels ``[N, H, W, C]`` as the networks take them."""
+    made: NDArray[np.float32] = (images.transpose(0, 3, 1, 2).astype(np.float32) / 255 - MEAN) / STD
+    return made
 
 
 def data(seed: int, images: int, place: Path) -> tuple[Path, Path]:
@@ -170,22 +181,22 @@ def _trained_vgg() -> bytes:
     for _ in range(VGG_EPOCHS):
         for batch in torch.randperm(len(x)).split(VGG_BATCH)[: len(x) // VGG_BATCH]:
             optimizer.zero_grad()
-            F.cross_entropy(net(_shaken(x[batch])), y[batch]).backward()
+            F.cross_entropy(net(shaken(x[batch])), y[batch]).backward()
             optimizer.step()
             schedule.step()
     TRAINED.parent.mkdir(parents=True, exist_ok=True)
-    TRAINED.write_bytes(_export(net.eval()))
+    TRAINED.write_bytes(export(net.eval()))
     return TRAINED.read_bytes()
 
 
-def _shaken(x: Tensor) -> Tensor:
+def shaken(x: Tensor) -> Tensor:
     """Each image mirrored or not, the batch shifted by up to four pixels."""
-    mirrored = torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x, x.flip(3))
+    mirrored = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5, x, x.flip(3))
     down, right = (int(n) for n in torch.randint(0, 9, (2,)))
     return F.pad(mirrored, (4, 4, 4, 4))[:, :, down : down + 32, right : right + 32]
 
 
-def _export(net: nn.Module) -> bytes:
+def export(net: nn.Module) -> bytes:
     return exporting.classic(
         *(net, (torch.zeros(2, 3, 32, 32),)),
         training=torch.onnx.TrainingMode.PRESERVE,  # in any other, the exporter folds BatchNorm away

@@ -5,6 +5,7 @@ import pytest
 
 from sosp_core.errors import RecipeInvalid
 from sosp_core.saliency.baselines import bn_scale, magnitude, magnitude_l1, random
+from sosp_core.saliency.weights import weight_sums
 from tests.core.saliency.scenes import scene
 from tests.zoo.graphs import CASES, build
 
@@ -64,3 +65,13 @@ def test_scales_of_normalisation_are_refused_where_there_are_none() -> None:
     built = build(CASES["depthwise_multiplier"])
     with pytest.raises(RecipeInvalid, match="BatchNormalization"):
         bn_scale(scene(built), built.structures.all_alive())
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 40, 10**9])
+def test_weights_are_measured_some_at_a_time(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sosp_core.saliency.weights.AT_ONCE", at_once)
+    built, w = build(CASES["conv_chain"]), weights("conv_chain")
+    sums, numbers = weight_sums(scene(built), np.square, lambda name, axes, axis: axes > 1)
+    made, read = np.square(w["w2"]).sum(axis=(1, 2, 3)), np.square(w["w3"]).sum(axis=0)
+    np.testing.assert_allclose(sums[6:11], made + np.ravel(read), rtol=1e-12)
+    assert numbers[6:11].tolist() == [w["w2"][0].size + w["w3"][:, 0].size] * 5

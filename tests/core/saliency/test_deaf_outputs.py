@@ -34,7 +34,7 @@ def test_scores_are_those_of_the_branch_that_hears(protected: str, left: int) ->
     assert part.structures.count == left
     spaces = [mask_space(b, samples(b, VALUES), VALUES) for b in (whole, part)]
     roots = [
-        gradient_and_root(s, b.structures.all_alive(), 0)[1]
+        gradient_and_root(s, b.structures.all_alive(), 0).rows
         for s, b in zip(spaces, (whole, part), strict=True)
     ]
     both, one = (np.square(r, dtype=np.float64).sum(axis=0) for r in roots)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from copy import deepcopy
 from itertools import pairwise
 
 import numpy as np
@@ -192,7 +191,8 @@ def test_what_was_not_needed_is_given_back() -> None:
 
 def estimates(prices: list[float]) -> QuadraticPrices:
     """A quadratic without correlations: each structure at its own price."""
-    return QuadraticPrices(-np.array(prices), np.zeros((1, len(prices)), np.float32))
+    none = np.zeros(len(prices))
+    return QuadraticPrices(-np.array(prices), none, none[None].astype(np.float32))
 
 
 @pytest.mark.parametrize("truth", [(5.0, 1.0), (1.0, 5.0)])
@@ -285,7 +285,7 @@ def test_marginal_prices_equal_the_quadratic_computed_anew(
     rng = np.random.default_rng(seed)
     a = rng.standard_normal((rows, count)).astype(np.float32)
     g = rng.standard_normal(count)
-    prices = QuadraticPrices(g, a)
+    prices = QuadraticPrices(g, np.square(a, dtype=float).sum(axis=0), a)
     gone: list[int] = []
 
     def value(removed: list[int]) -> float:
@@ -305,10 +305,10 @@ def test_correlated_structures_are_not_removed_together() -> None:
     """Two copies of one feature: either may go for little, both may not."""
     a = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.2]], dtype=np.float32)
     found = made_of([3], [1.0])
-    greedy = QuadraticPrices(np.zeros(3), a)
+    greedy = QuadraticPrices(np.zeros(3), np.square(a).sum(axis=0), a)
     alive = shrink(greedy, found.all_alive(), found.groups, CostModel(found, Metric.MACS), 1, Rules())
     assert np.flatnonzero(~alive).tolist() == [0, 2]
-    blind = FixedPrices(deepcopy(QuadraticPrices(np.zeros(3), a)).scores)
+    blind = FixedPrices(0.5 * np.square(a).sum(axis=0))
     alive = shrink(blind, found.all_alive(), found.groups, CostModel(found, Metric.MACS), 1, Rules())
     assert np.flatnonzero(~alive).tolist() == [0, 1]
 

@@ -20,7 +20,7 @@ def quadratic(gradient: np.ndarray, rows: np.ndarray, removed: list[int]) -> flo
 def test_the_price_of_a_chunk_is_the_rise_of_the_quadratic(seed: int) -> None:
     rng = np.random.default_rng(seed)
     gradient, rows = rng.standard_normal(9), rng.standard_normal((6, 9)).astype(np.float32)
-    prices = QuadraticPrices(gradient, rows)
+    prices = QuadraticPrices(gradient, np.square(rows, dtype=float).sum(axis=0), rows)
     gone = [2, 5]
     prices.remove(np.array(gone))
     chosen, price = prices.cheapest(np.array([0, 1, 3, 4, 6]), 3)
@@ -34,7 +34,7 @@ def test_the_price_of_a_chunk_is_the_rise_of_the_quadratic(seed: int) -> None:
 def test_a_chunk_of_one_is_the_best_one_and_two_that_cancel_go_together() -> None:
     # Removing 0 and 1 together changes nothing; each alone costs 8, and 2 costs 1/2, 3 costs 2.
     rows = np.array([[4, -4, 1, 2]], dtype=np.float32)
-    prices = QuadraticPrices(np.zeros(4), rows)
+    prices = QuadraticPrices(np.zeros(4), np.square(rows).sum(axis=0), rows)
     everything = np.arange(4)
     assert [int(i) for i in prices.cheapest(everything, 1)[0]] == [2]
     _, pair = prices.cheapest(np.array([0, 1]), 2)

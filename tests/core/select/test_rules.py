@@ -18,6 +18,7 @@ from sosp_core.select.rules import Bounds, Rules
 from sosp_core.select.search import FINALS, bisect, verify
 from sosp_core.select.wider import take_wider
 from sosp_core.structures.prices import FixedPrices
+from sosp_core.structures.restrict import restrict
 from sosp_core.structures.structures import Alive, Structures
 from tests.core.select.test_greedy import made_of, often
 
@@ -195,3 +196,26 @@ def test_the_frontier_is_what_no_point_beats(points: list[tuple[int, int]]) -> N
 def test_the_quickest_harmless_point_stands_for_a_sweep() -> None:
     assert recommended([0.8, 0.5, 0.3], [0.0, HARMLESS, 0.2]) == 1
     assert recommended([0.8, 0.5, 0.3], [0.03, 0.02, 0.2]) == 1
+
+
+@often
+@given(problem=bounded(), target=st.integers(0, 80), share=st.floats(0, 1), again=st.integers(0, 80))
+def test_limits_of_the_whole_hold_for_what_is_left(
+    problem: tuple[Structures, Rules], target: int, share: float, again: int
+) -> None:
+    """Two cuts leave no group below a floor that one cut would have kept, nor above the last ceiling."""
+    found, rules = problem
+    first = shrunk(found, rules.eased(share), target)
+    rest = restrict(found, first)
+    then = rules.on_rest(found.groups, rest.groups, 1.0)
+    second = shrunk(rest, then, again)
+    for whole, left in zip(found.groups, rest.groups, strict=True):
+        kept = int(second[left.members].sum())
+        assert min(rules.floor(whole), len(left.members)) <= kept <= rules.ceiling(whole)
+        assert then.floor(left) == min(rules.floor(whole), len(left.members))
+
+
+def shrunk(found: Structures, rules: Rules, target: int) -> Alive:
+    prices = FixedPrices(np.ones(found.count))
+    cost = CostModel(found, Metric.STRUCTURES)
+    return shrink(prices, found.all_alive(), found.groups, cost, target, rules)
