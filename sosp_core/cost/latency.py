@@ -180,6 +180,8 @@ class LatencyModel:
         return self._scale * (pieces + self._unit * rest)
 
     def _segment(self, segment: Segment, widths: NDArray[np.int64]) -> float:
+        if not widths[list(segment.axes)].all():  # it goes with its branch; what it was fused to is quick
+            return 0.0
         full = [self._axes.full[a] for a in segment.axes]
         return self.table.seconds(segment, full, [int(widths[a]) for a in segment.axes])
 

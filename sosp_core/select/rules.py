@@ -73,13 +73,8 @@ class Rules:
         return min(n, ceil(fewest / self.round_to) * self.round_to)
 
     def vanishes(self, group: Group) -> bool:
-        """Whether the group may go altogether; not where some layer has to keep a width."""
-        fallen = self.falls.get(_key(group))
-        if fallen is None:
-            return False
-        return all(
-            key not in self.bounds or self.bounds[key].fewest is None for key in (_key(group), *fallen)
-        )
+        """Whether the group may go altogether."""
+        return _key(group) in self.falls
 
     def falling(self, groups: Sequence[Group], number: int) -> list[int]:
         """Numbers of the groups that nothing reads without this one."""
@@ -140,18 +135,26 @@ class Rules:
         """The same rules for what a cut has left of ``groups``, with ceilings a share of the way down.
 
         Shares and widths of the recipe mean the original's; as numbers of structures they hold for
-        whatever is left of it.
+        whatever is left of it. Groups go altogether at the end of the way only: what is left after a
+        cut is told apart by its structures, and of those there would be none.
+
+        Args:
+            groups: Of the original.
+            rest: What is left of each, never nothing.
+            share: Of the way, 1.0 at its end.
         """
         eased = self.eased(share)
         bounds = {
             _key(left): Bounds(
                 whole=len(left.members),
-                fewest=min(self.floor(group), len(left.members)),
+                fewest=min(self.narrowest(group), len(left.members)),
                 most=min(eased.ceiling(group), len(left.members)),
             )
             for group, left in zip(groups, rest, strict=True)
         }
-        return replace(self, bounds=bounds)
+        keys = {_key(group): _key(left) for group, left in zip(groups, rest, strict=True)}
+        falls = {keys[key]: frozenset(keys[f] for f in fallen) for key, fallen in self.falls.items()}
+        return replace(self, bounds=bounds, falls=falls if share == 1.0 else {})
 
     def _bounds(self, group: Group) -> Bounds:
         return self.bounds.get(_key(group)) or Bounds(whole=len(group.members))

@@ -117,9 +117,8 @@ def offer(subject: Subject) -> Choice:
 def _branches(
     subject: Subject, structures: Structures, shapes: Shapes, meant: Sequence[Meant]
 ) -> Mapping[int, Branch]:
-    """Groups that may go altogether. Not by the clock: its table has no entry for what is not there."""
-    prune = subject.recipe.prune
-    if not prune.depth or prune.budget.metric is Metric.LATENCY:
+    """Groups that may go altogether."""
+    if not subject.recipe.prune.depth:
         return {}
     stay = [m.pattern for m in meant if m.limits is None or m.limits.keeps]
     return find_branches(subject.model, structures, shapes, stay)
@@ -137,7 +136,12 @@ def _rules(prune: PruneConfig, choice: Choice, bounds: Mapping[int, Bounds]) -> 
     """
     groups = choice.structures.groups
     key = [int(g.members[0]) for g in groups]
-    falls = {key[b.group]: frozenset(key[g] for g in b.falls) for b in choice.branches.values()}
+    held = {number for number, b in enumerate(key) if b in bounds and bounds[b].fewest is not None}
+    falls = {
+        key[b.group]: frozenset(key[g] for g in b.falls)
+        for b in choice.branches.values()
+        if held.isdisjoint((b.group, *b.falls))
+    }
     candidates = ROUNDINGS if prune.round_to is None else (prune.round_to,)
     widths = {} if choice.timetable is None else choice.timetable.widths(groups)
     rules = [

@@ -115,3 +115,12 @@ def test_a_job_goes_on_after_the_cut(data: Path, tmp_path: Path, outcome: Outcom
             residual_model(), data, job(), out_dir=tmp_path / place, device="cpu", checkpoints=kept
         )
         assert done.model.read_bytes() == outcome.model.read_bytes()
+
+
+def test_of_several_cuts_the_last_takes_the_branch(data: Path, tmp_path: Path) -> None:
+    """And the constant that stands for it is cut with the sum that it is added to."""
+    done = compress(residual_model(), data, job(steps=2), out_dir=tmp_path, device="cpu")
+    told = json.loads(done.report_json.read_text())
+    assert [name for name in emptied(told) if "/3/body" in name]
+    assert told["after"]["params"] == counting.weights(onnx.load(done.model))
+    assert told["after"]["macs"] <= 0.25 * told["before"]["macs"]

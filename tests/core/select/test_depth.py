@@ -11,8 +11,9 @@ from sosp_core.config import Metric
 from sosp_core.cost.model import CostModel
 from sosp_core.select.greedy import shrink, smallest
 from sosp_core.select.regrow import regrow
-from sosp_core.select.rules import Bounds, Rules
+from sosp_core.select.rules import Rules
 from sosp_core.structures.prices import FixedPrices
+from sosp_core.structures.restrict import restrict
 from sosp_core.structures.structures import Alive, Structures
 from tests.core.select.test_greedy import made_of, often
 
@@ -71,13 +72,17 @@ def test_the_last_channels_go_in_one_step() -> None:
     assert rules.wider(free, 0)[-1] == 8
 
 
-@pytest.mark.parametrize("held", [0, 64])
-def test_a_layer_that_has_to_keep_a_width_holds_the_branch(held: int) -> None:
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_of_several_cuts_the_last_may_take_whole_branches(share: float) -> None:
     found = made_of([64, 64], [1.0, 1.0])
-    bounds = {held: Bounds(whole=64, fewest=16)}
-    rules = Rules(round_to=8, falls={0: frozenset({64})}, bounds=bounds)
-    assert not rules.vanishes(found.groups[0])
-    assert Rules(falls=rules.falls, bounds={held: Bounds(whole=64, most=16)}).vanishes(found.groups[0])
+    rules = Rules(round_to=8, max_layer_ratio=0.9, falls={64: frozenset({0})})
+    alive = found.all_alive()
+    alive[:16] = alive[64:72] = False
+    left = restrict(found, alive).groups
+    rest = rules.on_rest(found.groups, left, share)
+    assert [rest.narrowest(g) for g in left] == [8, 8]
+    assert [rest.floor(g) for g in left] == [8, 0 if share == 1.0 else 8]
+    assert rest.falling(left, 1) == ([0] if share == 1.0 else [])
 
 
 def test_a_branch_comes_back_with_all_it_consists_of() -> None:
