@@ -199,8 +199,8 @@ class PruneConfig:
         max_layer_ratio: No group of equivalent structures loses a larger share than this, unless it
             goes altogether, see ``depth``.
         depth: Whole branches beside a residual connection may go, where no layer in them is protected or
-            has to keep a width; not under a latency budget. Faster at the same multiply-accumulates; what
-            it does to accuracy depends on the network.
+            has to keep a width; of several cuts, the last may take them. Faster at the same
+            multiply-accumulates; what it does to accuracy depends on the network.
         augment: Views of images that the scores read: ``auto``, ``none``, or ``flip`` and ``shift``
             joined by ``+``. A network answers the images it was trained on with certainty: there
             the loss hardly curves.

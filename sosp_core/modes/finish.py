@@ -10,12 +10,14 @@ import onnx_ir as ir
 from sosp_core.bench.compare import Comparison
 from sosp_core.checkpoints import Kept
 from sosp_core.config import Metric
+from sosp_core.cost.model import measure
 from sosp_core.finetune.history import History
 from sosp_core.modes.assemble import assemble
 from sosp_core.modes.outcome import Outcome, save
 from sosp_core.modes.run import Run
 from sosp_core.report.report import Checks, Point
 from sosp_core.report.step import Step
+from sosp_core.runtime.observe import observe_shapes
 from sosp_core.select.plan import Plan
 from sosp_core.select.search import Tried
 from sosp_core.stages.choose import Choice
@@ -25,6 +27,7 @@ from sosp_core.stages.judge import Verdict, benchmark, judge, slower
 from sosp_core.stages.recover import Content, deliver, finetune, write
 from sosp_core.stages.resume import CUT
 from sosp_core.stages.subject import Subject
+from sosp_core.structures.discover import discover
 from sosp_core.structures.storage import stored
 
 
@@ -123,9 +126,11 @@ def recover(
 
 
 def _counted(plan: Plan, slim: ir.Model, subject: Subject) -> Plan:
-    """Weights and bytes as they are: a branch takes with it what goes by the width of what stays."""
+    """Costs as they are: a branch takes with it what goes by the width of what stays."""
     weights, size = stored(slim, subject.model)
-    return replace(plan, after={**plan.after, Metric.PARAMS: weights, Metric.SIZE: size})
+    left = discover(slim, observe_shapes(slim, subject.probe))
+    macs = measure(left, left.all_alive())[Metric.MACS]
+    return replace(plan, after={**plan.after, Metric.PARAMS: weights, Metric.SIZE: size, Metric.MACS: macs})
 
 
 def publish(

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import jsonschema_rs
+import numpy as np
 import onnx
 import pytest
 import torch
 from torch import Tensor, nn
 
 from sosp_core.checkpoints import CheckpointFolder
-from sosp_core.config import Budget, LayerLimits, Metric, Recipe
+from sosp_core.config import BenchmarkConfig, Budget, LayerLimits, Metric, Recipe
 from sosp_core.pipeline import Outcome, compress
 from sosp_core.report.schema import report_schema
-from tests.core.digits import exported, fitted, recipe, save_digits
+from tests.core.digits import INPUT, exported, fitted, recipe, save_digits
 from tests.oracles import counting
 
 BUDGET = Budget(metric=Metric.MACS, keep=0.25)
@@ -28,6 +30,7 @@ class Block(nn.Module):
     def __init__(self, width: int, inner: int, share: float) -> None:
         super().__init__()
         self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, groups=width),  # goes by the width of what stays
             *(nn.Conv2d(width, inner, 3, padding=1, bias=False), nn.BatchNorm2d(inner), nn.ReLU()),
             *(nn.Conv2d(inner, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)),
         )
@@ -76,7 +79,7 @@ def test_a_branch_is_gone_and_told(report: dict, outcome: Outcome) -> None:
     jsonschema_rs.validate(report_schema(), report)
     gone = emptied(report)
     assert [name for name in gone if "/3/body" in name] == gone != []
-    assert len(gone) == 2, "both convolutions of the branch"
+    assert len(gone) == 2, "both layers of the branch; a depthwise convolution has no width of its own"
     fates = {block["name"]: block["fate"] for block in report["network"]}
     assert {fates[name] for name in gone} == {"gone"}
     assert "whole branch removed" in outcome.report_html.read_text()
@@ -85,6 +88,8 @@ def test_a_branch_is_gone_and_told(report: dict, outcome: Outcome) -> None:
 def test_what_is_counted_is_what_the_file_holds(report: dict, outcome: Outcome) -> None:
     slim = onnx.load(outcome.model)
     assert report["after"]["params"] == counting.weights(slim)
+    image = {INPUT: np.zeros((1, 1, 8, 8), np.float32)}
+    assert report["after"]["macs"] == counting.multiply_accumulates(slim, image)
     assert not {node.name for node in slim.graph.node} & set(emptied(report))
     assert report["after"]["macs"] <= 0.25 * report["before"]["macs"]
 
@@ -93,9 +98,9 @@ def test_what_is_counted_is_what_the_file_holds(report: dict, outcome: Outcome) 
     "forbidden",
     [
         {"depth": False, "budget": Budget(metric=Metric.MACS, keep=0.4)},
-        {"protect": ("/3/body/body.0/Conv",), "budget": Budget(metric=Metric.MACS, keep=0.6)},
+        {"protect": ("/3/body/body.1/Conv",), "budget": Budget(metric=Metric.MACS, keep=0.6)},
         {
-            "layers": {"/3/body/body.0/Conv": LayerLimits(min_keep=8)},
+            "layers": {"/3/body/body.1/Conv": LayerLimits(min_keep=8)},
             "budget": Budget(metric=Metric.MACS, keep=0.4),
         },
     ],
@@ -124,3 +129,16 @@ def test_of_several_cuts_the_last_takes_the_branch(data: Path, tmp_path: Path) -
     assert [name for name in emptied(told) if "/3/body" in name]
     assert told["after"]["params"] == counting.weights(onnx.load(done.model))
     assert told["after"]["macs"] <= 0.25 * told["before"]["macs"]
+
+
+def test_by_the_clock_a_branch_may_go_too(data: Path, tmp_path: Path) -> None:
+    """In sixteens no layer of this network can be narrower: all that can be saved is a branch."""
+    asked = replace(
+        job(budget=Budget(metric=Metric.LATENCY, keep=0.9), round_to=16),
+        benchmark=BenchmarkConfig(batch_sizes=(64,), min_time_s=0.2, max_time_s=1.0),
+    )
+    done = compress(residual_model(), data, asked, out_dir=tmp_path, device="cpu")
+    told = json.loads(done.report_json.read_text())
+    assert emptied(told)
+    assert told["latency_budget"]["predicted_share"] <= 0.9
+    assert {layer["after"] for layer in told["layers"]} == {0, 16}

@@ -56,6 +56,19 @@ def test_pieces_add_up_to_the_slim_model(name: str, data: st.DataObject) -> None
         assert model.gain(model.kept(alive), number, 1) == pytest.approx(saved, abs=1)
 
 
+def test_a_piece_without_a_width_takes_no_time() -> None:
+    """Such as those of a branch that is gone, whatever is left of what they were fused to."""
+    built = build(CASES["residual_option_b"])
+    found, anatomy = built.structures, anatomy_of(built)
+    model = LatencyModel(anatomy, found.groups, lambda s, w: work(anatomy, s, w) * 1e-9, whole_s=1e-3)
+    kept = model.kept(found.all_alive())
+    for number, n in enumerate(kept.tolist()):
+        gone = kept.copy()
+        gone[number] = 0
+        assert 0 <= model.total(gone) < model.total(kept)
+        assert model.gain(kept, number, n) == pytest.approx(model.total(kept) - model.total(gone), abs=1)
+
+
 @pytest.mark.parametrize("graph", GRAPHS, ids=lambda g: g.name)
 def test_every_piece_runs_at_the_widths_of_a_plan(graph: Graph) -> None:
     built = build(graph)
