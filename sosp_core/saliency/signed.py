@@ -20,4 +20,5 @@ def sosp_signed(scene: Scene, alive: Alive) -> Prices:
 
     Cost: see ``gradient_and_root``.
     """
-    return QuadraticPrices(*gradient_and_root(scene.space(), alive, scene.seed))
+    expansion = gradient_and_root(scene.space(), alive, scene.seed)
+    return QuadraticPrices(*expansion, groups=scene.structures.groups)

@@ -18,4 +18,5 @@ def sosp_i(scene: Scene, alive: Alive) -> Prices:
     Cost: see ``gradient_and_root``; then one product of ``A [rows, S]`` with the columns removed.
     Source: Nonnenmacher et al. (2022), arXiv:2110.11395, eq. 4 and algorithm 1.
     """
-    return AbsolutePrices(*gradient_and_root(scene.space(), alive, scene.seed))
+    expansion = gradient_and_root(scene.space(), alive, scene.seed)
+    return AbsolutePrices(*expansion, groups=scene.structures.groups)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import sqrt
@@ -10,6 +10,9 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sosp_core.structures.correlations import Correlations
+from sosp_core.structures.structures import Group
 
 Scores = NDArray[np.float64]
 
@@ -89,15 +92,24 @@ class QuadraticPrices:
     The next structure costs ``−g_s + a_s·r + ½‖a_s‖²`` with ``r = A 1_M``: what is like something
     already removed costs more, what makes up for it costs less.
 
-    Cost: one product of ``A [rows, S]`` with a vector for each removal.
+    Cost: one product of ``A [rows, S]`` with a vector for each removal; see ``Correlations``.
     """
 
     measurable: ClassVar[bool] = True
     worth: ClassVar[Worth] = Worth.SAVED
 
-    def __init__(self, gradient: Scores, diagonal: Scores, rows: NDArray[np.float32]) -> None:
-        """Prices at the empty M; ``rows`` may be a sketch, while the diagonal of G is exact."""
-        self._rows = rows
+    def __init__(
+        self,
+        gradient: Scores,
+        diagonal: Scores,
+        rows: NDArray[np.float32],
+        groups: Sequence[Group] = (),
+    ) -> None:
+        """Prices at the empty M; ``rows`` may be a sketch, while the diagonal of G is exact.
+
+        What is chosen from is chosen quicker where it lies within one of ``groups``.
+        """
+        self._rows, self._correlations = rows, Correlations(rows, groups)
         self._scores: Scores = 0.5 * diagonal - gradient
 
     @property
@@ -107,7 +119,7 @@ class QuadraticPrices:
 
     def cheapest(self, members: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], float]:
         """Chosen one by one, each at its price given those before it; the sum is exact."""
-        chosen, price = _one_by_one(self._rows, members, self._scores, n, lambda moved: moved)
+        chosen, price = _one_by_one(self._correlations, members, self._scores, n, lambda moved: moved)
         return chosen, price
 
     def remove(self, members: NDArray[np.int64]) -> None:
@@ -121,15 +133,24 @@ class AbsolutePrices:
 
     The next structure costs ``|g_s| + ½ G_ss + Σ_{t ∈ M} |G_st|``; only the last sum moves.
 
-    Cost: one product of ``A [rows, S]`` with its own columns for each removal.
+    Cost: one product of ``A [rows, S]`` with its own columns for each removal; see ``Correlations``.
     """
 
     measurable: ClassVar[bool] = False
     worth: ClassVar[Worth] = Worth.COUNT
 
-    def __init__(self, gradient: Scores, diagonal: Scores, rows: NDArray[np.float32]) -> None:
-        """Prices at the empty M; ``rows`` may be a sketch, while the diagonal of G is exact."""
-        self._rows = rows
+    def __init__(
+        self,
+        gradient: Scores,
+        diagonal: Scores,
+        rows: NDArray[np.float32],
+        groups: Sequence[Group] = (),
+    ) -> None:
+        """Prices at the empty M; ``rows`` may be a sketch, while the diagonal of G is exact.
+
+        What is chosen from is chosen quicker where it lies within one of ``groups``.
+        """
+        self._rows, self._correlations = rows, Correlations(rows, groups)
         self._scores: Scores = np.abs(gradient) + 0.5 * diagonal
 
     @property
@@ -139,7 +160,7 @@ class AbsolutePrices:
 
     def cheapest(self, members: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], float]:
         """Chosen one by one, each at its price given those before it; the sum is exact."""
-        chosen, price = _one_by_one(self._rows, members, self._scores, n, np.abs)
+        chosen, price = _one_by_one(self._correlations, members, self._scores, n, np.abs)
         return chosen, price
 
     def remove(self, members: NDArray[np.int64]) -> None:
@@ -149,7 +170,7 @@ class AbsolutePrices:
 
 
 def _one_by_one(
-    rows: NDArray[np.float32],
+    correlations: Correlations,
     members: NDArray[np.int64],
     scores: Scores,
     n: int,
@@ -159,12 +180,12 @@ def _one_by_one(
     marginal = scores[members]
     chosen = [int(marginal.argmin())]
     price = float(marginal[chosen[0]])
-    if n > 1:
-        rows = rows[:, members]  # a copy, which a single one does not need
+    if n == 1:  # which needs no correlation
+        return members[chosen], price
+    column = correlations.among(members)
     for _ in range(n - 1):
-        last = chosen[-1]
-        marginal += moves(rows[:, last] @ rows)
-        marginal[last] = np.inf
+        marginal += moves(column(chosen[-1]))
+        marginal[chosen[-1]] = np.inf
         chosen.append(int(marginal.argmin()))
         price += float(marginal[chosen[-1]])
     return members[chosen], price

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sosp_core.structures.prices import FixedPrices, QuadraticPrices, Worth
+from sosp_core.structures.correlations import Correlations
+from sosp_core.structures.prices import AbsolutePrices, FixedPrices, QuadraticPrices, Worth
+from tests.core.select.test_greedy import made_of
 
 
 def quadratic(gradient: np.ndarray, rows: np.ndarray, removed: list[int]) -> float:
@@ -41,6 +43,30 @@ def test_a_chunk_of_one_is_the_best_one_and_two_that_cancel_go_together() -> Non
     assert pair == 0.0
     exact = min(quadratic(np.zeros(4), rows, list(c)) for c in combinations(range(4), 1))
     assert prices.cheapest(everything, 1)[1] == exact
+
+
+@pytest.mark.parametrize("kind", [QuadraticPrices, AbsolutePrices])
+@pytest.mark.parametrize("room", [0, 4 * 12 * 12, 2**20])
+@given(seed=st.integers(0, 999), n=st.integers(1, 8))
+def test_within_a_group_the_choice_is_the_same(
+    kind: type[QuadraticPrices] | type[AbsolutePrices], room: int, seed: int, n: int
+) -> None:
+    """With room for the correlations of no group, of one, and of all; and across groups."""
+    rng = np.random.default_rng(seed)
+    gradient, rows = rng.standard_normal(32), rng.standard_normal((6, 32)).astype(np.float32)
+    groups = made_of([12, 20], [1.0, 1.0]).groups
+    expansion = (gradient, np.square(rows, dtype=float).sum(axis=0), rows)
+    alone, grouped = kind(*expansion), kind(*expansion, groups)
+    grouped._correlations = Correlations(rows, groups, room)
+    gone = rng.choice(32, size=9, replace=False)
+    alone.remove(gone)
+    grouped.remove(gone)
+    alive = np.setdiff1d(np.arange(32), gone)
+    for members in (alive[alive < 12], alive[alive >= 12], alive):
+        few = min(n, len(members))
+        (chosen, price), (expected, dear) = (p.cheapest(members, few) for p in (grouped, alone))
+        assert chosen.tolist() == expected.tolist()
+        assert price == pytest.approx(dear, rel=1e-4, abs=1e-4)
 
 
 def test_fixed_prices_add_up_and_break_ties_by_number() -> None:
