@@ -199,8 +199,9 @@ class PruneConfig:
         max_layer_ratio: No group of equivalent structures loses a larger share than this, unless it
             goes altogether, see ``depth``.
         depth: Whole branches beside a residual connection may go, where no layer in them is protected or
-            has to keep a width; of several cuts, the last may take them. Faster at the same
-            multiply-accumulates; what it does to accuracy depends on the network.
+            has to keep a width; of several cuts, the last may take them. None lets them under a latency
+            budget: at the same speed the network is better for it. At the same multiply-accumulates it
+            is faster, and better or worse, depending on the network.
         augment: Views of images that the scores read: ``auto``, ``none``, or ``flip`` and ``shift``
             joined by ``+``. A network answers the images it was trained on with certainty: there
             the loss hardly curves.
@@ -220,7 +221,7 @@ class PruneConfig:
     batch_size: int = 32
     round_to: int | None = None
     max_layer_ratio: float = 0.9
-    depth: bool = False
+    depth: bool | None = None
     augment: str = "auto"
     compensate: bool = True
     protect: tuple[str, ...] = ()
@@ -247,6 +248,11 @@ class PruneConfig:
     def views(self) -> frozenset[str] | None:
         """The augmentations asked for; None leaves the choice to the data."""
         return _augmentations(self.augment, VIEWS)
+
+    @property
+    def takes_branches(self) -> bool:
+        """Whether whole branches may go."""
+        return self.budget.metric is Metric.LATENCY if self.depth is None else self.depth
 
 
 @dataclass(frozen=True, kw_only=True)

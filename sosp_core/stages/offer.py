@@ -118,7 +118,7 @@ def _branches(
     subject: Subject, structures: Structures, shapes: Shapes, meant: Sequence[Meant]
 ) -> Mapping[int, Branch]:
     """Groups that may go altogether."""
-    if not subject.recipe.prune.depth:
+    if not subject.recipe.prune.takes_branches:
         return {}
     stay = [m.pattern for m in meant if m.limits is None or m.limits.keeps]
     return find_branches(subject.model, structures, shapes, stay)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sosp_core.checkpoints import CheckpointFolder
-from sosp_core.config import BenchmarkConfig, Budget, LayerLimits, Metric, Recipe
+from sosp_core.config import BenchmarkConfig, Budget, LayerLimits, Metric, PruneConfig, Recipe
 from sosp_core.pipeline import Outcome, compress
 from sosp_core.report.schema import report_schema
 from tests.core.digits import INPUT, exported, fitted, recipe, save_digits
@@ -131,10 +131,23 @@ def test_of_several_cuts_the_last_takes_the_branch(data: Path, tmp_path: Path) -
     assert told["after"]["macs"] <= 0.25 * told["before"]["macs"]
 
 
+@pytest.mark.parametrize(
+    ("metric", "depth", "takes"),
+    [
+        (Metric.LATENCY, None, True),
+        (Metric.LATENCY, False, False),
+        (Metric.MACS, None, False),
+        (Metric.SIZE, True, True),
+    ],
+)
+def test_where_nothing_is_said_the_budget_decides(metric: Metric, depth: bool | None, takes: bool) -> None:
+    assert PruneConfig(budget=Budget(metric=metric, keep=0.5), depth=depth).takes_branches is takes
+
+
 def test_by_the_clock_a_branch_may_go_too(data: Path, tmp_path: Path) -> None:
     """In sixteens no layer of this network can be narrower: all that can be saved is a branch."""
     asked = replace(
-        job(budget=Budget(metric=Metric.LATENCY, keep=0.9), round_to=16),
+        job(budget=Budget(metric=Metric.LATENCY, keep=0.9), round_to=16, depth=None),
         benchmark=BenchmarkConfig(batch_sizes=(64,), min_time_s=0.2, max_time_s=1.0),
     )
     done = compress(residual_model(), data, asked, out_dir=tmp_path, device="cpu")
