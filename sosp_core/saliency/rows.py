@@ -17,8 +17,8 @@ from sosp_core.structures.structures import Alive
 
 #: Probes of the output curvature for each sample, at most; with as many outputs it is exact.
 PROBES = 16
-#: Bytes of a root, at most. The scores of 50,000 structures have to fit into 4 GB, and a choice within
-#: a group copies its columns, which can be all there are: half for these two, the rest for a batch.
+#: Bytes of a root, at most. The scores of 50,000 structures have to fit into 4 GB; a choice within a
+#: group copies its columns, which can be all there are, and correlations have half as much again.
 ROOM = 2**30
 
 
