@@ -70,6 +70,29 @@ def settle(node: ir.Node, operands: Operands, compute: Compute) -> Tensor | None
     return first.double() if first is not None and first.is_floating_point() else first
 
 
+def _reshaped(node: ir.Node, operands: Operands) -> Tensor | None:
+    """Numbers keep their order: what varies along the last axis only, still does, if that stays as long."""
+    x = operands[0]
+    before, after = (None if v is None else v.shape for v in (node.inputs[0], node.outputs[0]))
+    if x is None or before is None or after is None or x.ndim == 0 or x.numel() != x.shape[-1]:
+        return None
+    same = len(after) > 0 and isinstance(before[-1], int) and before[-1] == after[-1]
+    return x.reshape(*[1] * (len(after) - 1), -1) if same or x.numel() == 1 else None
+
+
+def _sliced(node: ir.Node, operands: Operands) -> Tensor | None:
+    """Along axes where nothing varies a part is like the whole."""
+    x = operands[0]
+    axes = operands[3] if len(operands) > 3 else None
+    if x is None or axes is None:
+        return None
+    return x if all(x.shape[int(axis)] == 1 for axis in axes.reshape(-1)) else None
+
+
+#: What only lays numbers out anew, whatever sizes and places it is given: those may be living.
+LAYOUTS: Mapping[str, Callable[[ir.Node, Operands], Tensor | None]] = {"Reshape": _reshaped, "Slice": _sliced}
+
+
 Special = Callable[[ir.Node, Operands, Compute], "Tensor | tuple[Tensor, ...] | None"]
 
 
@@ -91,6 +114,15 @@ def _normalised_rows(node: ir.Node, operands: Operands, compute: Compute) -> Ten
     """Mean and spread of equal numbers are those of one; the scale wants its own axes whole."""
     x, scale = _both(operands)
     return compute(x.expand(*x.shape[: x.ndim - scale.ndim], *scale.shape), *operands[1:])
+
+
+def _concatenated(node: ir.Node, operands: Operands, compute: Compute) -> Tensor | None:
+    """Parts that are alike, put behind each other along an axis where nothing varies."""
+    first, *others = operands
+    axis = attribute(node, "axis", 0)
+    if first is None or first.shape[axis] != 1:
+        return None
+    return first if all(x is not None and torch.equal(x, first) for x in others) else None
 
 
 def _product(node: ir.Node, operands: Operands, compute: Compute) -> Tensor | tuple[Tensor, ...] | None:
@@ -127,6 +159,7 @@ def _both(operands: Operands) -> tuple[Tensor, Tensor]:
 
 _SPECIAL: Mapping[str, Special] = {
     "BatchNormalization": _normalised_channels,
+    "Concat": _concatenated,
     "Conv": _convolution,
     "Gemm": _product,
     "GroupNormalization": _normalised_groups,

@@ -18,7 +18,7 @@ from torch import Tensor
 from sosp_core.convert.table import Compute
 from sosp_core.ir.view import constant, inputs, is_float, label
 from sosp_core.structures.structures import Alive, Structures, kept_count
-from sosp_core.surgery.settled import Operands, settle, sum_of_nothing
+from sosp_core.surgery.settled import LAYOUTS, Operands, settle, sum_of_nothing
 
 #: Where a settled tensor may meet a living one.
 JOINS = frozenset({"Add", "Sub", "Mul", "Div"})
@@ -122,6 +122,8 @@ class _Survey:
             self.doubts |= dict.fromkeys(made, doubt)
         elif any(name in self.empty for name in changed):
             self._answer(node, made, sum_of_nothing(node, self._operands(node), _rank(node.outputs[0])))
+        elif node.op_type in LAYOUTS and node.domain == "" and read[0] in self.settled:
+            self._answer(node, made, LAYOUTS[node.op_type](node, self._operands(node)))
         elif all(v is None or v.name in self.settled or v.is_initializer() for v in node.inputs):
             compute = self.computes.get(node.name or "")
             self._answer(node, made, None if compute is None else settle(node, self._operands(node), compute))

@@ -128,6 +128,45 @@ BRANCHING = (
           s = Add(p, m)  y = Conv(s, w3) }""",
     ),
     Branching(
+        name="rows_of_all_samples",  # as attention is written for a product of two matrices
+        groups=(4, 3),
+        vanish={"MatMul_1": ()},
+        left=("MatMul", "Add", "MatMul"),
+        constants=1,
+        text="""(float[N,T,3] x) => (float[N,T,2] y)
+        <float[3,4] w0, float[4,3] u, float[3] bu, int64[2] rows = {-1, 3}, float[3,4] d, float[4] bd,
+         int64[1] zero = {0}, int64[1] two = {2}, int64[1] four = {4}, float[4,2] w1>
+        { p = MatMul(x, w0)  a = MatMul(p, u)  e = Add(a, bu)  t = Tanh(e)  r = Reshape(t, rows)
+          f = Gemm(r, d, bd)  z = Shape(x)  n = Slice(z, zero, two, zero)  k = Concat<axis=0>(n, four)
+          o = Reshape(f, k)  s = Add(p, o)  y = MatMul(s, w1) }""",
+    ),
+    Branching(
+        name="attention_of_one_head",  # with equal scores it still gives a mean, which is no constant
+        groups=(4, 3, 2),
+        vanish={"MatMul_6": ("MatMul_1",)},
+        left=("MatMul", "Add", "MatMul"),
+        constants=1,
+        text="""(float[N,T,3] x) => (float[N,T,2] y)
+        <float[3,4] w0, float[4,3] wq, float[4,3] wk, float[4,2] wv, float[2,4] wo, float[4] bo,
+         float[4,2] w1>
+        { p = MatMul(x, w0)  q = MatMul(p, wq)  k = MatMul(p, wk)  j = Transpose<perm=[0,2,1]>(k)
+          c = MatMul(q, j)  a = Softmax<axis=-1>(c)  v = MatMul(p, wv)  o = MatMul(a, v)  f = MatMul(o, wo)
+          b = Add(f, bo)  s = Add(p, b)  y = MatMul(s, w1) }""",
+    ),
+    Branching(
+        name="rolled",  # as shifted windows are
+        groups=(4, 3),
+        vanish={"MatMul_1": ()},
+        left=("MatMul", "Add", "MatMul"),
+        constants=1,
+        text="""(float[N,T,3] x) => (float[N,T,2] y)
+        <float[3,4] w0, float[4,3] u, float[3] bu, float[3,4] d, float[4] bd, int64[1] zero = {0},
+         int64[1] one = {1}, int64[1] far = {99}, float[4,2] w1>
+        { p = MatMul(x, w0)  a = MatMul(p, u)  e = Add(a, bu)  t = Tanh(e)  f = MatMul(t, d)  g = Add(f, bd)
+          h = Slice(g, one, far, one)  i = Slice(g, zero, one, one)  o = Concat<axis=1>(h, i)
+          s = Add(p, o)  y = MatMul(s, w1) }""",
+    ),
+    Branching(
         name="feed_forward_normalised_behind",
         groups=(6,),
         vanish={"MatMul_1": ()},
