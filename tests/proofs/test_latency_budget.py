@@ -86,3 +86,23 @@ def test_a_plan_by_macs_that_is_as_fast_is_worth_no_more(
     for told in (by_latency, by_macs):
         sys.stdout.write(json.dumps({"summary": told["summary"]}, indent=1) + "\n")
     assert by_latency["after"]["accuracy"] >= by_macs["after"]["accuracy"] - STANDARD_ERROR
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", ["resnet20_cifar10", "resnet56_cifar10"])
+def test_at_the_same_speed_a_network_is_no_worse_for_whole_branches(
+    name: str, seed: int, data: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Why whole branches may go where a latency is asked for; both are trained alike."""
+    budget = Budget(metric=Metric.LATENCY, keep=0.5)
+    told = {
+        depth: report(
+            *(name, data, Recipe(prune=PruneConfig(budget=budget, depth=depth), finetune=SHORT, seed=seed)),
+            tmp_path / str(depth),
+        )
+        for depth in (True, False)
+    }
+    for made in told.values():
+        sys.stdout.write(json.dumps({"summary": made["summary"]}, indent=1) + "\n")
+    assert [layer for layer in told[True]["layers"] if layer["after"] == 0]
+    assert told[True]["after"]["accuracy"] >= told[False]["after"]["accuracy"] - STANDARD_ERROR
