@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import sqrt
@@ -86,7 +86,59 @@ class RecoveryPrices(FixedPrices):
     worth: ClassVar[Worth] = Worth.CAPACITY
 
 
-class QuadraticPrices:
+class _PairPrices:
+    """Marginal prices as a set M grows, moved by correlations of pairs, ``AᵀA``."""
+
+    def __init__(
+        self,
+        gradient: Scores,
+        diagonal: Scores,
+        rows: NDArray[np.float32],
+        groups: Sequence[Group] = (),
+    ) -> None:
+        """Prices at the empty M.
+
+        Args:
+            gradient: ``∂L/∂m [S]``.
+            diagonal: ``G_ss [S]``, exact.
+            rows: ``A [R, S]``, or a sketch of it.
+            groups: What is chosen from is chosen quicker where it lies within one of them.
+        """
+        self._rows, self._correlations = rows, Correlations(rows, groups)
+        self._scores = self._alone(gradient, diagonal)
+
+    @staticmethod
+    def _alone(gradient: Scores, diagonal: Scores) -> Scores:
+        """``[S]``: the price of each structure as the first to go."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _moves(correlations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """By how much correlations with one that goes move the prices of others."""
+        raise NotImplementedError
+
+    @property
+    def scores(self) -> Scores:
+        """The marginal prices at the present set."""
+        return self._scores
+
+    def cheapest(self, members: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], float]:
+        """Chosen one by one, each at its price given those before it; the sum is exact."""
+        marginal = self._scores[members]
+        chosen = [int(marginal.argmin())]
+        price = float(marginal[chosen[0]])
+        if n == 1:  # which needs no correlation
+            return members[chosen], price
+        column = self._correlations.among(members)
+        for _ in range(n - 1):
+            marginal += self._moves(column(chosen[-1]))
+            marginal[chosen[-1]] = np.inf
+            chosen.append(int(marginal.argmin()))
+            price += float(marginal[chosen[-1]])
+        return members[chosen], price
+
+
+class QuadraticPrices(_PairPrices):
     """Marginal prices of the signed quadratic ``−Σ_M g + ½ ‖A 1_M‖²`` as the set M grows.
 
     The next structure costs ``−g_s + a_s·r + ½‖a_s‖²`` with ``r = A 1_M``: what is like something
@@ -98,29 +150,13 @@ class QuadraticPrices:
     measurable: ClassVar[bool] = True
     worth: ClassVar[Worth] = Worth.SAVED
 
-    def __init__(
-        self,
-        gradient: Scores,
-        diagonal: Scores,
-        rows: NDArray[np.float32],
-        groups: Sequence[Group] = (),
-    ) -> None:
-        """Prices at the empty M; ``rows`` may be a sketch, while the diagonal of G is exact.
+    @staticmethod
+    def _alone(gradient: Scores, diagonal: Scores) -> Scores:
+        return 0.5 * diagonal - gradient
 
-        What is chosen from is chosen quicker where it lies within one of ``groups``.
-        """
-        self._rows, self._correlations = rows, Correlations(rows, groups)
-        self._scores: Scores = 0.5 * diagonal - gradient
-
-    @property
-    def scores(self) -> Scores:
-        """The marginal prices at the present set."""
-        return self._scores
-
-    def cheapest(self, members: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], float]:
-        """Chosen one by one, each at its price given those before it; the sum is exact."""
-        chosen, price = _one_by_one(self._correlations, members, self._scores, n, lambda moved: moved)
-        return chosen, price
+    @staticmethod
+    def _moves(correlations: NDArray[np.float32]) -> NDArray[np.float32]:
+        return correlations
 
     def remove(self, members: NDArray[np.int64]) -> None:
         """Add structures to M; every other price moves by its correlation with them."""
@@ -128,7 +164,7 @@ class QuadraticPrices:
         self._scores = self._scores + (moved @ self._rows).astype(np.float64)
 
 
-class AbsolutePrices:
+class AbsolutePrices(_PairPrices):
     """Marginal prices of ``Σ_M |g| + ½ Σ_MM |AᵀA|`` as the set M grows: every correlation is a loss.
 
     The next structure costs ``|g_s| + ½ G_ss + Σ_{t ∈ M} |G_st|``; only the last sum moves.
@@ -139,53 +175,15 @@ class AbsolutePrices:
     measurable: ClassVar[bool] = False
     worth: ClassVar[Worth] = Worth.COUNT
 
-    def __init__(
-        self,
-        gradient: Scores,
-        diagonal: Scores,
-        rows: NDArray[np.float32],
-        groups: Sequence[Group] = (),
-    ) -> None:
-        """Prices at the empty M; ``rows`` may be a sketch, while the diagonal of G is exact.
+    @staticmethod
+    def _alone(gradient: Scores, diagonal: Scores) -> Scores:
+        return np.abs(gradient) + 0.5 * diagonal
 
-        What is chosen from is chosen quicker where it lies within one of ``groups``.
-        """
-        self._rows, self._correlations = rows, Correlations(rows, groups)
-        self._scores: Scores = np.abs(gradient) + 0.5 * diagonal
-
-    @property
-    def scores(self) -> Scores:
-        """The marginal prices at the present set."""
-        return self._scores
-
-    def cheapest(self, members: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], float]:
-        """Chosen one by one, each at its price given those before it; the sum is exact."""
-        chosen, price = _one_by_one(self._correlations, members, self._scores, n, np.abs)
-        return chosen, price
+    @staticmethod
+    def _moves(correlations: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.abs(correlations)
 
     def remove(self, members: NDArray[np.int64]) -> None:
         """Add structures to M; every other price rises by its correlations with them."""
         correlations = np.abs(self._rows[:, members].T @ self._rows)
         self._scores = self._scores + correlations.sum(axis=0, dtype=np.float64)
-
-
-def _one_by_one(
-    correlations: Correlations,
-    members: NDArray[np.int64],
-    scores: Scores,
-    n: int,
-    moves: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-) -> tuple[NDArray[np.int64], float]:
-    """Choose ``n`` members, each the cheapest once the correlations with those before have moved it."""
-    marginal = scores[members]
-    chosen = [int(marginal.argmin())]
-    price = float(marginal[chosen[0]])
-    if n == 1:  # which needs no correlation
-        return members[chosen], price
-    column = correlations.among(members)
-    for _ in range(n - 1):
-        marginal += moves(column(chosen[-1]))
-        marginal[chosen[-1]] = np.inf
-        chosen.append(int(marginal.argmin()))
-        price += float(marginal[chosen[-1]])
-    return members[chosen], price
