@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -86,7 +87,7 @@ class RecoveryPrices(FixedPrices):
     worth: ClassVar[Worth] = Worth.CAPACITY
 
 
-class _PairPrices:
+class _PairPrices(ABC):
     """Marginal prices as a set M grows, moved by correlations of pairs, ``AᵀA``."""
 
     def __init__(
@@ -108,14 +109,14 @@ class _PairPrices:
         self._scores = self._alone(gradient, diagonal)
 
     @staticmethod
+    @abstractmethod
     def _alone(gradient: Scores, diagonal: Scores) -> Scores:
         """``[S]``: the price of each structure as the first to go."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def _moves(correlations: NDArray[np.float32]) -> NDArray[np.float32]:
         """By how much correlations with one that goes move the prices of others."""
-        raise NotImplementedError
 
     @property
     def scores(self) -> Scores:
