@@ -133,7 +133,8 @@ def bench(
                 f"batch {c.batch_size}, {c.threads} thread(s)",
                 units.milliseconds(c.before.median),
                 units.milliseconds(c.after.median),
-                f"{c.speedup:.3f} [{c.speedup_low:.3f}, {c.speedup_high:.3f}]",
+                f"{c.speedup:.3f} [{c.speedup_low:.3f}, {c.speedup_high:.3f}]"
+                f"{', of processor times: the machine was busy' if c.busy else ''}",
             )
             for c in found
         ],

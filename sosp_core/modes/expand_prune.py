@@ -22,7 +22,7 @@ from sosp_core.select.plan import LayerCut
 from sosp_core.stages.choose import Choice, choose, offer
 from sosp_core.stages.expand import as_subject, examine, train_wide, unlabelled, widen_bottlenecks
 from sosp_core.stages.export import export
-from sosp_core.stages.judge import benchmark, judge, slower
+from sosp_core.stages.judge import benchmark, judge, reservations
 from sosp_core.stages.recover import deliver, size_of, write
 from sosp_core.structures.structures import Structures
 
@@ -79,7 +79,7 @@ def expand_prune(run: Run, source: Source) -> Outcome:
                 surgery=max(done.surgery, wide.error),
                 write_back=done.write_back,
             ),
-            warnings=(*unlabelled(subject), *slower(timed)),
+            warnings=(*unlabelled(subject), *reservations(timed)),
             expansion=Expansion(
                 diagnosis=found,
                 factor=run.recipe.expand.factor,

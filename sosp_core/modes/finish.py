@@ -23,7 +23,7 @@ from sosp_core.select.search import Tried
 from sosp_core.stages.choose import Choice
 from sosp_core.stages.cut import Cut, cut
 from sosp_core.stages.export import export
-from sosp_core.stages.judge import Verdict, benchmark, judge, slower
+from sosp_core.stages.judge import Verdict, benchmark, judge, reservations
 from sosp_core.stages.recover import Content, deliver, finetune, write
 from sosp_core.stages.resume import CUT
 from sosp_core.stages.subject import Subject
@@ -161,7 +161,7 @@ def publish(
             exports=exports,
             history=done.history,
             checks=Checks(conversion=subject.conversion, surgery=done.surgery, write_back=done.write_back),
-            warnings=(*slower(timed), *_missed(done, besides)),
+            warnings=(*reservations(timed), *_missed(done, besides)),
         )
         report = replace(
             report,

@@ -29,7 +29,8 @@ class Try:
     Attributes:
         low: Lower end of the 95 % interval of the median.
         high: Upper end.
-        by: ``median``, or ``fastest`` runs where the machine was too busy for the median to settle.
+        by: ``median``, or ``fastest`` runs where the median did not settle, or ``processor`` time where
+            others had the machine.
     """
 
     predicted_share: float

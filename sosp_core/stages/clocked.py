@@ -31,16 +31,18 @@ class _Timed:
     timed: Comparison
 
     @property
-    def settled(self) -> bool:
-        """Whether the median means more than the quickest runs, which take many runs to be quick."""
+    def by(self) -> str:
+        """What is compared: medians, unless they cannot be trusted; quickest runs take many to be quick."""
+        if self.timed.busy:
+            return "processor"
         narrow = self.timed.speedup_high <= self.timed.speedup_low * (1 + PROMISED)
-        return narrow or self.timed.runs < RUNS_ENOUGH
+        return "median" if narrow or self.timed.runs < RUNS_ENOUGH else "fastest"
 
     @property
     def share(self) -> float:
         """Time of the original's: medians of alternating blocks, or else each model's quickest run."""
         timed = self.timed
-        return 1 / timed.speedup if self.settled else timed.after.best / timed.before.best
+        return timed.after.best / timed.before.best if self.by == "fastest" else 1 / timed.speedup
 
 
 def reach_by_the_clock(
@@ -107,7 +109,7 @@ def _told(
                 measured_share=a.result.share,
                 low=1 / a.result.timed.speedup_high,
                 high=1 / a.result.timed.speedup_low,
-                by="median" if a.result.settled else "fastest",
+                by=a.result.by,
             )
             for a in attempts
         ),

@@ -110,8 +110,14 @@ def timings(subject: Subject, content: ir.Model | bytes) -> Iterator[Comparison]
     yield from compare(subject.model, content, feeds, config, fixed_batch=fixed)
 
 
-def slower(timed: tuple[Comparison, ...]) -> list[str]:
-    """A warning, if nothing was gained."""
+def reservations(timed: tuple[Comparison, ...]) -> list[str]:
+    """Warnings: nothing was gained, or the machine did too much else to tell how much."""
+    told = []
     if all(c.conclusive and c.speedup < 1 for c in timed):
-        return ["slower: no setting of the benchmark ran faster; try prune.round_to = 8 or 16"]
-    return []
+        told.append("slower: no setting of the benchmark ran faster; try prune.round_to = 8 or 16")
+    if (most := max((c.waited or 0.0 for c in timed if c.busy), default=0.0)) > 0:
+        told.append(
+            f"busy: for {most:.0%} of the benchmark its thread waited for a processor; speed-ups are by "
+            "processor time, latencies longer than on a machine with less to do; `sosp bench` measures again"
+        )
+    return told

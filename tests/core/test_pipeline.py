@@ -140,7 +140,9 @@ def test_the_report_tells_everything(report: dict) -> None:
     assert report["versions"].keys() >= {"onnx", "onnxruntime", "torch"}
     assert report["recipe"]["prune"]["method"] == "recovery"
     assert report["refusals"] == []
-    assert all(w.startswith("slower") for w in report["warnings"]), "the clock may say so, nothing else"
+    assert all(w.startswith(("slower", "busy")) for w in report["warnings"]), (
+        "the clock may say so, nothing else"
+    )
     assert 0 <= report["pruned_before_finetuning"]["accuracy"] <= report["after"]["accuracy"] + 0.02
     (latency,) = report["latency"]
     assert 0 < latency["speedup_low"] <= latency["speedup"] <= latency["speedup_high"]

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sosp_core.bench.compare import FEWEST_BLOCKS, RUNS_IN_A_BLOCK, Comparison, compare
+from sosp_core.bench.compare import (
+    FEWEST_BLOCKS,
+    RUNS_IN_A_BLOCK,
+    Block,
+    Comparison,
+    _ratio,
+    compare,
+    waited,
+)
 from sosp_core.bench.pair import compare_files
 from sosp_core.config import BenchmarkConfig
 from sosp_core.errors import ModelInvalid
+from sosp_core.stages.judge import reservations
 from tests.core.digits import INPUT, digits, digits_model, exported, trained
 from tests.zoo.graphs import CASES, as_model, content_of
 
@@ -65,6 +79,51 @@ def test_a_wide_network_is_slower_than_a_narrow_one(tmp_path: Path) -> None:
     assert found.speedup > 1
     assert found.conclusive
     assert found.to_json()["conclusive"] is True
+
+
+def blocks(seconds: tuple[float, float], processor: tuple[float, float]) -> list[Block]:
+    both = ([seconds[0]] * 6, [seconds[1]] * 6)
+    return [Block(seconds=both, processor=[6 * processor[0], 6 * processor[1]]) for _ in range(FEWEST_BLOCKS)]
+
+
+def test_on_a_busy_machine_processor_time_counts() -> None:
+    """The longer run meets others more often: by the clock it is four times as long, by work twice."""
+    rng = np.random.default_rng(0)
+    quiet, busy = blocks((2.02, 1.01), (2.0, 1.0)), blocks((8.0, 2.0), (2.0, 1.0))
+    assert waited(quiet) == pytest.approx(0.0099, abs=1e-4)
+    assert waited(busy) == pytest.approx(0.7)
+    assert _ratio(quiet, True, rng)[0] == 2.0
+    assert _ratio(busy, True, rng) == (2.0, 2.0, 2.0)
+    assert _ratio(busy, False, rng)[0] == 4.0, "what several threads do, the first of them only awaits"
+
+
+def test_processor_time_that_stands_still_says_nothing() -> None:
+    coarse = blocks((8.0, 2.0), (0.0, 0.0))
+    assert waited(coarse) is None
+    assert _ratio(coarse, True, np.random.default_rng(0))[0] == 4.0
+
+
+@pytest.fixture
+def crowd() -> Iterator[None]:
+    """Three processes for every core."""
+    code = "while True: pass"
+    others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3 * (os.cpu_count() or 1))]
+    yield
+    for other in others:
+        other.kill()
+        other.wait()
+
+
+@pytest.mark.usefixtures("crowd")
+def test_a_comparison_on_a_busy_machine_says_so() -> None:
+    """Runs of some milliseconds; those of a tenth of one are over before their thread is sent away."""
+    config = replace(QUICK, batch_sizes=(1024,), threads=(1, 2), max_time_s=2.0, min_time_s=1.0)
+    alone, together = compare(digits_model(), digits_model(), FEEDS, config)
+    assert alone.busy
+    assert alone.to_json()["waited"] == alone.waited
+    assert [w for w in reservations((alone,)) if w.startswith("busy: for ")]
+    assert together.waited is None
+    assert not together.busy
 
 
 def test_models_with_other_inputs_cannot_be_compared(tmp_path: Path) -> None:
