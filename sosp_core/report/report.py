@@ -215,6 +215,6 @@ def _latency_row(c: Comparison, also: str = "") -> tuple[str, str, str, str]:
     if not c.conclusive:
         change = f"no difference beyond noise [{c.speedup_low:.2f}, {c.speedup_high:.2f}]"
     elif c.speedup < 1:
-        change = f"{1 / c.speedup:.2f}x slower [{c.speedup_low:.2f}, {c.speedup_high:.2f}]"
+        change = f"{1 / c.speedup:.2f}x slower [{1 / c.speedup_high:.2f}, {1 / c.speedup_low:.2f}]"
     name = f"Median latency, batch {c.batch_size}, {c.threads} thread{'s' if c.threads > 1 else ''}{also}"
     return name, units.milliseconds(c.before.median), units.milliseconds(c.after.median), change
