@@ -8,8 +8,32 @@ if it is the one who builds the object: unknown fields and lax conversions are e
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, ClassVar
+
+from sosp_core.words import COUNTED, Method, Metric, Mode, Objective, Optimizer, Precision, Quantization
+
+__all__ = [
+    "COUNTED",
+    "MIXTURES",
+    "MOST_STEPS",
+    "STRICT",
+    "VIEWS",
+    "BenchmarkConfig",
+    "Budget",
+    "ExpandConfig",
+    "ExportConfig",
+    "FinetuneConfig",
+    "LayerLimits",
+    "Method",
+    "Metric",
+    "Mode",
+    "Objective",
+    "Optimizer",
+    "Precision",
+    "PruneConfig",
+    "Quantization",
+    "Recipe",
+]
 
 STRICT: dict[str, Any] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
@@ -19,79 +43,6 @@ VIEWS, MIXTURES = frozenset({"flip", "shift"}), frozenset({"mixup", "cutmix"})
 
 #: Cuts that a gradual pruning may take: each is proved, trained, written and judged by itself.
 MOST_STEPS = 20
-
-
-class Objective(StrEnum):
-    """The loss whose rise is estimated and which fine-tuning lowers."""
-
-    AUTO = "auto"  # labels if the data has them, distillation otherwise
-    CROSS_ENTROPY = "cross_entropy"
-    BCE = "bce"
-    MSE = "mse"
-    DISTILL = "distill"  # match the uploaded model; ignores labels
-
-
-class Method(StrEnum):
-    """How structures are scored."""
-
-    AUTO = "auto"  # recovery where training follows, sosp-signed where it does not
-    RECOVERY = "recovery"  # curvature, by the size of the weights; parameters are spared
-    SOSP_SIGNED = "sosp-signed"  # signed correlations through a square root of the Gauss-Newton matrix
-    SOSP_H = "sosp-h"  # as published
-    SOSP_I = "sosp-i"  # as published
-    OBD = "obd"  # Gauss-Newton diagonal
-    FISHER = "fisher"  # empirical Fisher diagonal; needs labels
-    TAYLOR = "taylor"  # first order; needs labels
-    BN_SCALE = "bn-scale"
-    MAGNITUDE = "magnitude"  # L2
-    MAGNITUDE_L1 = "magnitude-l1"
-    RANDOM = "random"
-
-
-class Metric(StrEnum):
-    """What a budget counts."""
-
-    MACS = "macs"
-    PARAMS = "params"
-    SIZE = "size"  # bytes of all initializers
-    STRUCTURES = "structures"
-    LATENCY = "latency"  # median milliseconds in ONNX Runtime, at the first setting of the benchmark
-
-
-#: Metrics that are sums of products of widths; the others have to be measured.
-COUNTED = (Metric.MACS, Metric.PARAMS, Metric.SIZE, Metric.STRUCTURES)
-
-
-class Precision(StrEnum):
-    """Arithmetic of fine-tuning."""
-
-    AUTO = "auto"  # bf16 autocast on CUDA, float32 elsewhere
-    FP32 = "fp32"
-    BF16 = "bf16"
-
-
-class Optimizer(StrEnum):
-    """Who takes the fine-tuning steps."""
-
-    SGD = "sgd"
-    ADAMW = "adamw"
-
-
-class Mode(StrEnum):
-    """What the job does."""
-
-    PRUNE = "prune"
-    BOTTLENECKS = "bottlenecks"  # widen the layers that limit the network, and train
-    EXPAND_PRUNE = "expand-prune"  # the same, then prune back to the budget
-    SWEEP = "sweep"  # several budgets, one slim model each
-
-
-class Quantization(StrEnum):
-    """How eight-bit integers come about."""
-
-    NONE = "none"
-    STATIC = "static"  # weights and activations, with ranges from the calibration data
-    DYNAMIC = "dynamic"  # weights of matrix products; activations as they come
 
 
 def _require(condition: bool, message: str) -> None:

@@ -10,10 +10,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "sosp_core"
 
-#: Vocabulary; the graph, and mathematics that knows no graph; running and reading; what each
-#: operator means to slots, to torch and to a clock; what can go; what that costs, how it scores,
-#: how it is cut and trained; the decision, and further forms of its result; its report; the way through.
+#: The words of a recipe; other vocabulary; the graph, and mathematics that knows no graph; running
+#: and reading; what each operator means to slots, to torch and to a clock; what can go; what that costs,
+#: how it scores, how it is cut and trained; the decision, and further forms of its result; its report;
+#: the way through.
 LAYERS = (
+    "words",
     "errors config progress checkpoints units archives",
     "ir curvature machine presets",
     "runtime data",
