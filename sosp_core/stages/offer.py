@@ -136,7 +136,7 @@ def _rules(prune: PruneConfig, choice: Choice, bounds: Mapping[int, Bounds]) -> 
     """
     groups = choice.structures.groups
     key = [int(g.members[0]) for g in groups]
-    held = {number for number, b in enumerate(key) if b in bounds and bounds[b].fewest is not None}
+    held = {g for g, first in enumerate(key) if first in bounds and bounds[first].fewest is not None}
     falls = {
         key[b.group]: frozenset(key[g] for g in b.falls)
         for b in choice.branches.values()

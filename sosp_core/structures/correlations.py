@@ -17,7 +17,7 @@ Column = Callable[[int], NDArray[np.float32]]
 
 
 class Correlations:
-    """Columns of ``AᵀA`` within a group, and its product with the sum of some columns of the identity.
+    """Columns of ``AᵀA`` for the members of a group.
 
     Choosing within a group asks for its columns again after every removal anywhere: a product of all
     its columns once saves reading ``A [rows, S]`` for each of them. A matrix is made when first asked
