@@ -30,14 +30,24 @@ def smallest(cost: Cost, groups: Sequence[Group], rules: Rules) -> int:
     return cost.total(kept)
 
 
-def require_reachable(cost: Cost, groups: Sequence[Group], rules: Rules, target: int, unit: str) -> None:
+def require_reachable(
+    cost: Cost, groups: Sequence[Group], rules: Rules, target: int, unit: str, doubt: float = 0.0
+) -> None:
     """Check a target, so many of a unit, before any score is taken.
+
+    Args:
+        cost: The metric of the target.
+        groups: The partition of the structures.
+        rules: What a plan may not do.
+        target: Amount that may be left.
+        unit: What it counts, for the error.
+        doubt: Share of the target by which the cost may be wrong.
 
     Raises:
         TargetUnreachable: No plan under these rules leaves so little.
     """
     reachable = smallest(cost, groups, rules)
-    if reachable > target:
+    if reachable > target * (1 + doubt):
         raise TargetUnreachable(metric=unit, asked=target, reachable=reachable)
 
 

@@ -22,6 +22,8 @@ from sosp_core.surgery.branches import Branch, find_branches
 
 #: Widths to try, coarsest first, where the recipe leaves the choice.
 ROUNDINGS = (8, 4, 2, 1)
+#: Share of a target by which the timetable may err; the clock decides what lies within.
+DOUBT = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,11 @@ class Choice:
     meant: tuple[Meant, ...] = ()
     branches: Mapping[int, Branch] = field(default_factory=dict)
     timetable: Timetable | None = None
+
+    @property
+    def doubt(self) -> float:
+        """Share of the target that a plan may exceed by estimate, because the estimate may be wrong."""
+        return 0.0 if self.timetable is None else DOUBT
 
     def gated(self, subject: Subject) -> GatedModel:
         """The model with a gate for each structure."""
@@ -152,5 +159,5 @@ def _rules(prune: PruneConfig, choice: Choice, bounds: Mapping[int, Bounds]) -> 
         if smallest(choice.cost, groups, rule) <= choice.target:
             return rule
     if prune.budget.max_drop is None:
-        require_reachable(choice.cost, groups, rules[-1], choice.target, choice.unit)
+        require_reachable(choice.cost, groups, rules[-1], choice.target, choice.unit, choice.doubt)
     return rules[-1]

@@ -66,6 +66,8 @@ class Trail:
     def reach(self, target: int) -> Alive:
         """The mask that leaves at most ``target``: prices are taken anew at each mask on the way.
 
+        A latency is an estimate: there the smallest mask will do if it is nearly small enough.
+
         Raises:
             TargetUnreachable: What the rules leave is still too much.
             Cancelled: Between two rounds.
@@ -80,7 +82,7 @@ class Trail:
             self._progress.report(STAGE, number / rounds, f"round {number + 1} of {rounds}")
             state = self._shrunk(state, aim, (number + 1) / rounds)
             self._states.append(state)
-        if state.total > target:
+        if state.total > target * (1 + self._choice.doubt):
             unit = self._choice.unit
             raise TargetUnreachable(metric=unit, asked=target, reachable=state.total)
         return state.alive

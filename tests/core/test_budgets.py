@@ -10,6 +10,7 @@ import jsonschema_rs
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 
 from sosp_core.config import (
     BenchmarkConfig,
@@ -24,8 +25,12 @@ from sosp_core.config import (
 )
 from sosp_core.errors import RecipeInvalid, TargetUnreachable
 from sosp_core.pipeline import Outcome, compress
+from sosp_core.progress import NullProgress
 from sosp_core.report.schema import report_schema
 from sosp_core.sensitivity import SHARES, sensitivity
+from sosp_core.stages.offer import DOUBT, offer
+from sosp_core.stages.subject import convert, load
+from sosp_core.stages.trail import Trail
 from tests.core.digits import INPUT, digits, digits_model, recipe, save_digits
 from tests.core.report.test_schema import strict
 
@@ -82,6 +87,23 @@ def test_a_latency_that_no_plan_reaches_is_refused(data: Path, tmp_path: Path) -
     asked = job(budget=Budget(metric=Metric.LATENCY, at_most=1e-5), round_to=8)
     with pytest.raises(TargetUnreachable, match="nanoseconds"):
         compress(digits_model(), data, asked, out_dir=tmp_path, device="cpu")
+
+
+def test_a_little_less_than_the_table_can_see_is_left_to_the_clock(data: Path) -> None:
+    asked = job(budget=Budget(metric=Metric.LATENCY, keep=ASKED), round_to=8)
+    subject = convert(load(digits_model(), data, None, asked))
+    choice = offer(subject)
+
+    def reach(target: float) -> int:
+        trail = Trail(subject, choice, NullProgress(), torch.device("cpu"))
+        return choice.cost.total(choice.cost.kept(trail.reach(int(target))))
+
+    with pytest.raises(TargetUnreachable) as caught:
+        reach(1.0)
+    least = caught.value.reachable
+    assert reach(least / (1 + 0.9 * DOUBT)) == least
+    with pytest.raises(TargetUnreachable):
+        reach(least / (1 + 1.1 * DOUBT))
 
 
 def test_as_small_as_the_quality_allows(data: Path, tmp_path: Path) -> None:

@@ -173,9 +173,11 @@ def test_who_cancels_leaves_no_process_behind() -> None:
 
 
 LEADS = """
-import sys
-from tests.core.finetune.test_team import STEPS, plain, trained
+import os
 from dataclasses import replace
+from service.lifeline import die_with
+from tests.core.finetune.test_team import STEPS, plain, trained
+die_with(os.getppid())
 trained(plain(), 2, replace(STEPS, steps=10**6))
 """
 
