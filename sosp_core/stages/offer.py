@@ -143,12 +143,7 @@ def _rules(prune: PruneConfig, choice: Choice, bounds: Mapping[int, Bounds]) -> 
     """
     groups = choice.structures.groups
     key = [int(g.members[0]) for g in groups]
-    held = {g for g, first in enumerate(key) if first in bounds and bounds[first].fewest is not None}
-    falls = {
-        key[b.group]: frozenset(key[g] for g in b.falls)
-        for b in choice.branches.values()
-        if held.isdisjoint((b.group, *b.falls))
-    }
+    falls = {key[b.group]: frozenset(key[g] for g in b.falls) for b in choice.branches.values()}
     candidates = ROUNDINGS if prune.round_to is None else (prune.round_to,)
     widths = {} if choice.timetable is None else choice.timetable.widths(groups)
     rules = [
