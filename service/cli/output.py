@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
@@ -47,8 +48,12 @@ def print_comparison(rows: Iterable[Sequence[str]]) -> None:
     print_table(("", "before", "after", "change"), rows)
 
 
+#: Before the first line and between two of them, where there is no bar.
+SILENT_S = 60.0
+
+
 class Bar:
-    """A progress bar on stderr, shown only to people."""
+    """Progress on stderr: a bar in a terminal, elsewhere a line a minute."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -66,10 +71,20 @@ class Bar:
             transient=True,
         )
         self._task = self._progress.add_task("", total=1.0, note="")
+        self._silent_since = time.monotonic()
 
     def show(self, what: str, share: float, note: str = "") -> None:
         """Show that ``what`` is being done and which share of the whole is behind us."""
-        self._progress.update(self._task, description=what, completed=share, note=note[:60])
+        if self._progress.disable:
+            self._write(what, share, note)
+        else:
+            self._progress.update(self._task, description=what, completed=share, note=note[:60])
+
+    def _write(self, what: str, share: float, note: str) -> None:
+        """A line for whoever reads the log of a job that takes hours."""
+        if time.monotonic() - self._silent_since >= SILENT_S:
+            self._silent_since = time.monotonic()
+            typer.echo(f"{share:4.0%} {what}" + (f": {note}" if note else ""), err=True)
 
     @contextmanager
     def shown(self) -> Iterator[Bar]:

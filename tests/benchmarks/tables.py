@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import mean, median
 from typing import Any
 
-from tests.benchmarks import after_training, page, saliency_growth
+from tests.benchmarks import after_training, equal_speed, page, saliency_growth
 from tests.benchmarks.peers import rows as peers
 
 #: As people write the networks, in the order of the page.
@@ -78,6 +78,7 @@ def _row(*cells: str) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "one_shot": one_shot,
     "against_peers": peers.tables,
+    "equal_speed.jsonl": equal_speed.text,
     "after_training.jsonl": after_training.text,
     "saliency_growth": growth,
     "folded_root": folded_root,

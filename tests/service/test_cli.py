@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from service.cli.main import run
+from service.cli.output import Bar
 from tests.live import STANDIN, Bench, Stack, model_bytes, npz_bytes
 
 
@@ -66,6 +67,17 @@ def test_compress_leaves_the_model_and_its_reports(files: Path, capsys: pytest.C
     shown = capsys.readouterr().out
     assert "parameters" in shown
     assert "-50 %" in shown
+
+
+def test_where_there_is_no_terminal_a_long_job_says_a_line_a_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter([0.0, 1.0, 59.9, 60.0, 60.0, 119.0, 120.0, 120.0])
+    monkeypatch.setattr("service.cli.output.time.monotonic", lambda: next(seconds))
+    with Bar().shown() as bar:
+        for share in (0.1, 0.2, 0.3, 0.4, 0.5):
+            bar.show("finetune", share, "[step 5] of 10" if share < 0.5 else "")
+    assert capsys.readouterr().err == " 30% finetune: [step 5] of 10\n 50% finetune\n"
 
 
 @pytest.mark.usefixtures("scripted")
