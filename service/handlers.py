@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from service import problems
-from service.errors import StorageFull, TooManyRequests, Unauthenticated, Unavailable
+from service.errors import MediaTypeUnsupported, StorageFull, TooManyRequests, Unauthenticated, Unavailable
 from service.jobs.text import clean
 from service.problems import MEDIA_TYPE, PLAIN, FieldError, Place, Problem
 from service.web import errors as pages
@@ -65,6 +65,8 @@ async def on_database(request: Request, error: DBAPIError) -> Response:
 
 async def on_validation(request: Request, error: RequestValidationError) -> Response:
     """A request that does not fit its schema; says where, and never repeats what was sent."""
+    if isinstance(error.body, bytes):  # it was not parsed, as it does not say that it is JSON
+        return await on_deliberate(request, MediaTypeUnsupported(expected="application/json"))
     found = [
         FieldError(field=clean(".".join(map(str, item["loc"])), 300), message=clean(item["msg"], 300))
         for item in error.errors()[:MOST_ERRORS]

@@ -30,6 +30,7 @@ STATUS: Mapping[type[SospError], int] = {
     service_errors.JobNotFinished: 409,
     service_errors.JobNotFailed: 409,
     service_errors.ArgumentInvalid: 400,
+    service_errors.ArtifactGone: 410,
     service_errors.RangeUnsatisfiable: 416,
     service_errors.UploadTooLarge: 413,
     service_errors.ChecksumMismatch: 422,

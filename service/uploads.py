@@ -75,13 +75,22 @@ def announced_sha256(request: Request) -> str | None:
 
 def file_name(request: Request, default: str) -> str:
     """What the client calls the file; kept as a label, never used as a path."""
-    return label(request.query_params.get("name") or request.headers.get("x-filename") or "", default)
+    header = _utf8(request.headers.get("x-filename", ""))
+    return label(request.query_params.get("name") or header, default)
 
 
 def label(offered: str, default: str) -> str:
     """A client's name for a file, without any directory."""
     last = clean(offered).replace("\\", "/").rstrip("/").rpartition("/")[2].strip()
     return clean(last or default, LONGEST_NAME)
+
+
+def _utf8(header: str) -> str:
+    """What was sent, if that is UTF-8: headers are handed over decoded as Latin-1."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return header
 
 
 def require_identity(request: Request) -> None:

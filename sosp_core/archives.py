@@ -25,6 +25,16 @@ BROKEN = (
 )
 
 
+def files_of(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The members that are files, without what macOS puts beside a user's own."""
+    return [info for info in archive.infolist() if not info.is_dir() and not _of_macos(info.filename)]
+
+
+def _of_macos(name: str) -> bool:
+    path = PurePosixPath(name)
+    return "__MACOSX" in path.parts or path.name.startswith("._") or path.name == ".DS_Store"
+
+
 def reason_against(info: zipfile.ZipInfo) -> str | None:
     """Why a member must not be unpacked; None if it may."""
     name = info.filename

@@ -7,6 +7,7 @@ ServiceError(SospError)
 │   ├── JobNotFinished          id, state
 │   ├── JobNotFailed            id, state
 │   ├── ArgumentInvalid         field, reason
+│   ├── ArtifactGone            job_id, name
 │   ├── RangeUnsatisfiable      size
 │   ├── UploadTooLarge          limit
 │   ├── ChecksumMismatch        expected, got
@@ -44,6 +45,7 @@ ServiceError(SospError)
 from service.errors.base import ServiceError
 from service.errors.request import (
     ArgumentInvalid,
+    ArtifactGone,
     CallbackForbidden,
     ChecksumMismatch,
     EncodingUnsupported,
@@ -84,6 +86,7 @@ from service.errors.worker import (
 
 __all__ = [
     "ArgumentInvalid",
+    "ArtifactGone",
     "AttemptLost",
     "BackupUnusable",
     "CallbackForbidden",

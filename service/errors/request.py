@@ -74,6 +74,18 @@ class ArgumentInvalid(RequestError):
 
 
 @dataclass(eq=False, kw_only=True)
+class ArtifactGone(RequestError):
+    """The job made this file, and it is no longer on the disk."""
+
+    code: ClassVar[str] = "artifact_gone"
+    job_id: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"job {self.job_id!r} made {self.name!r}, but the file is no longer on the disk"
+
+
+@dataclass(eq=False, kw_only=True)
 class RangeUnsatisfiable(RequestError):
     """The byte range lies outside the file."""
 

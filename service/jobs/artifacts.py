@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from service.errors import ResultIncomplete
+from service.errors import ArtifactGone, ResultIncomplete
 from service.jobs.blobs import full_disk, sync_directory
 
 LOG = "log.txt"
@@ -113,8 +113,21 @@ class Artifacts:
         return artifacts
 
     def path(self, job_id: str, fence: int, name: str) -> Path:
-        """Where a published file is."""
+        """Where a published file is, or would be."""
         return self._place(job_id, fence) / name
+
+    def require(self, job_id: str, fence: int, name: str) -> Path:
+        """Where a published file is.
+
+        Raises:
+            ArtifactGone: It is not there any more.
+            Unavailable: The directory cannot be reached.
+        """
+        path = self.path(job_id, fence, name)
+        with full_disk("the job's files"):
+            if not path.is_file():
+                raise ArtifactGone(job_id=job_id, name=name)
+        return path
 
     def withdraw(self, job_id: str, fence: int) -> None:
         """Remove what an attempt published but could not record."""

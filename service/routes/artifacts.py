@@ -57,7 +57,7 @@ def _find(job: Job, name: str) -> Artifact:
 def _file(parts: Parts, job: Job, found: Artifact, tag: str) -> FileResponse:
     inline = found.name == "report.html"
     return FileResponse(
-        parts.artifacts.path(job.id, job.fence, found.name),
+        parts.artifacts.require(job.id, job.fence, found.name),
         filename=found.name,
         media_type=media_type(found.name),
         content_disposition_type="inline" if inline else "attachment",

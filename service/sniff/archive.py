@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import struct
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 from service.sniff.npy import check_npy
-from sosp_core.archives import BROKEN, reason_against
+from sosp_core.archives import BROKEN, files_of, reason_against
+from sosp_core.data.folders import Folders, are_images
 from sosp_core.errors import DataEmpty, DataUnreadable
 
-IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
 # The directory is read as a whole; 64 MiB describe about a million files.
 LARGEST_DIRECTORY = 64 * 2**20
 END, END64, LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
@@ -23,7 +23,8 @@ def check_zip(path: Path, max_unpacked: int) -> str:
     """Return ``"npz"`` or ``"zip"`` (of images).
 
     Raises:
-        DataUnreadable: The archive is broken, unsafe, too large when unpacked, or holds neither.
+        DataUnreadable: The archive is broken, unsafe, too large when unpacked, holds neither, or
+            holds images or a ``preprocess.json`` that a job would not read.
         DataEmpty: It has no files, or an array in it has no samples.
     """
     try:
@@ -36,7 +37,7 @@ def check_zip(path: Path, max_unpacked: int) -> str:
 
 
 def _check(archive: zipfile.ZipFile, max_unpacked: int) -> str:
-    members = [info for info in archive.infolist() if not info.is_dir()]
+    members = files_of(archive)
     if not members:
         raise DataEmpty(field="(archive)")
     for info in members:
@@ -47,13 +48,14 @@ def _check(archive: zipfile.ZipFile, max_unpacked: int) -> str:
     unpacked = sum(info.file_size for info in members)
     if unpacked > max_unpacked:
         raise DataUnreadable(reason=f"the archive unpacks to {unpacked:,} bytes, more than {max_unpacked:,}")
-    suffixes = {PurePosixPath(info.filename).suffix.lower() for info in members}
-    if suffixes == {".npy"}:
+    names = [info.filename for info in members]
+    if all(name.endswith(".npy") for name in names):
         for info in members:
             with archive.open(info) as file:
                 check_npy(file, info.file_size, info.filename.removesuffix(".npy"))
         return "npz"
-    if suffixes & IMAGES and ".npy" not in suffixes:
+    if are_images(names):
+        Folders.of(names)
         return "zip"
     raise DataUnreadable(reason="the archive holds neither arrays (.npy) alone nor images")
 

@@ -1,6 +1,7 @@
 """A zip of images as calibration data: sub-folder = class, ``preprocess.json`` = how to prepare.
 
-``preprocess.json`` at the top of the archive, every field optional::
+Which names are read, and as what, is said in ``data.folders``. ``preprocess.json`` at the top of the
+archive, or of the one folder that holds everything; every field is optional::
 
     {"input": "input", "size": [224, 224], "mean": [0.485, 0.456, 0.406],
      "std": [0.229, 0.224, 0.225], "scale": 255, "layout": "NCHW", "color": "RGB"}
@@ -11,21 +12,20 @@ from __future__ import annotations
 import json
 import warnings
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from sosp_core.archives import files_of
+from sosp_core.data.folders import PREPROCESS, Folders
 from sosp_core.errors import DataUnreadable
 
 Array = np.ndarray[Any, Any]
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 #: Decoders that Pillow may try; others (EPS, PSD ...) run far more code for no use here.
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
-PREPROCESS = "preprocess.json"
 MAX_PIXELS = 64_000_000
 
 
@@ -57,41 +57,35 @@ class Preprocess:
             raise ValueError(f"size must be [height, width] in pixels, got {self.size!r}")
 
 
-def is_image_archive(names: Sequence[str]) -> bool:
-    """Whether the members look like images."""
-    return any(PurePosixPath(name).suffix.lower() in SUFFIXES for name in names)
-
-
 def read_images(path: Path) -> dict[str, Array]:
-    """Decode every image: the input array, and ``labels`` if each image lies in a sub-folder.
+    """Decode every image: the input array, and ``labels`` if they lie in two sub-folders or more.
 
-    Classes are numbered in sorted order of the folders' names.
+    Classes are numbered in sorted order of the folders' names; see ``data.folders``.
 
     Raises:
-        DataUnreadable: A member is no image of a supported format, or sizes differ.
+        DataUnreadable: An image is of no supported format, sizes differ, or ``preprocess.json`` is
+            no good or not where it has to be.
     """
     with zipfile.ZipFile(path) as archive:
-        settings = _settings(archive)
-        names = sorted(n for n in archive.namelist() if PurePosixPath(n).suffix.lower() in SUFFIXES)
+        folders = Folders.of([info.filename for info in files_of(archive)])
+        settings = _settings(archive, folders.preprocess)
         images = []
-        for name in names:
+        for name in folders.images:
             with archive.open(name) as file:
                 images.append(_prepare(_decode(file, name, settings), settings))
     if len({image.shape for image in images}) > 1:
         raise DataUnreadable(reason=f'images differ in size; give "size" in {PREPROCESS}')
     arrays = {settings.input: np.stack(images)}
-    folders = [PurePosixPath(name).parent.name for name in names]
-    if all(folders):
-        classes = sorted(set(folders))
-        arrays["labels"] = np.array([classes.index(f) for f in folders], dtype=np.int64)
+    if folders.classes is not None:
+        arrays["labels"] = np.array(folders.classes, dtype=np.int64)
     return arrays
 
 
-def _settings(archive: zipfile.ZipFile) -> Preprocess:
-    if PREPROCESS not in archive.namelist():
+def _settings(archive: zipfile.ZipFile, name: str | None) -> Preprocess:
+    if name is None:
         return Preprocess()
     try:
-        given: dict[str, Any] = json.loads(archive.read(PREPROCESS))
+        given: dict[str, Any] = json.loads(archive.read(name))
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
         return Preprocess(**fields)
     except (ValueError, TypeError, AttributeError) as error:

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from sosp_core.data.images import is_image_archive, read_images
+from sosp_core.archives import files_of
+from sosp_core.data.folders import are_images
+from sosp_core.data.images import read_images
 from sosp_core.errors import DataTooLarge, DataUnreadable
 
 Array = np.ndarray[Any, Any]
@@ -55,18 +57,18 @@ def read_arrays(path: Path) -> dict[str, Array]:
 
 def _read_zip(path: Path) -> dict[str, Array]:
     with zipfile.ZipFile(path) as archive:
-        infos = archive.infolist()
+        infos = files_of(archive)
         if sum(info.file_size for info in infos) > MAX_BYTES:
             raise DataUnreadable(reason=f"it expands to more than {MAX_BYTES:,} bytes")
         names = [info.filename for info in infos]
-    if is_image_archive(names):
+    if are_images(names):
         return dict(read_images(path))
     if len(set(names)) != len(names):
         raise DataUnreadable(reason="it holds two arrays of the same name")
     if not all(name.endswith(".npy") for name in names):
         raise DataUnreadable(reason="a .zip must hold either arrays (.npy) or images, nothing else")
     with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+        return {name: arrays[name] for name in (file.removesuffix(".npy") for file in names)}
 
 
 def _read_safetensors(path: Path) -> dict[str, Array]:

@@ -9,7 +9,7 @@ import io
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from sosp_core.archives import BROKEN, reason_against
+from sosp_core.archives import BROKEN, files_of, reason_against
 from sosp_core.errors import BundleUnreadable
 
 MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
@@ -64,8 +64,8 @@ class Bundle:
 
 
 def _members(archive: zipfile.ZipFile, unpacked_bytes: int) -> dict[str, zipfile.ZipInfo]:
-    """The files by normalised name, without what macOS adds."""
-    infos = [i for i in archive.infolist() if not i.is_dir() and not i.filename.startswith("__MACOSX/")]
+    """The files by normalised name."""
+    infos = files_of(archive)
     if len(infos) > MOST_MEMBERS:
         raise BundleUnreadable(reason=f"it holds {len(infos):,} files, more than {MOST_MEMBERS:,}")
     unpacked = sum(info.file_size for info in infos)

@@ -129,12 +129,16 @@ def test_orders_that_are_none(http: httpx.Client, body: bytes, status: int, code
     assert "\\ud800" not in json.dumps(problem)
 
 
-def test_a_body_that_does_not_say_it_is_json_is_refused(http: httpx.Client, order: str) -> None:
-    refused(
-        http.post("/v1/jobs", content=f"{{{order}}}", headers={"Content-Type": "text/plain"}),
-        422,
-        "validation_error",
-    )
+@pytest.mark.parametrize("type_", ["", "text/plain", "application/x-www-form-urlencoded"])
+def test_a_body_that_does_not_say_it_is_json_is_told_to(http: httpx.Client, order: str, type_: str) -> None:
+    headers = {"Content-Type": type_} if type_ else {}
+    answer = http.post("/v1/jobs", content=f"{{{order}}}", headers=headers)
+    problem = refused(answer, 415, "media_type_unsupported")
+    assert problem["detail"] == "Content-Type has to be application/json"
+
+
+def test_an_order_without_a_body_is_told_that_it_lacks_one(http: httpx.Client) -> None:
+    assert refused(http.post("/v1/jobs"), 422, "validation_error")["errors"][0]["field"] == "body"
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,13 @@ ORDERS = [
     order("no utf-8", b"\xff\xfe", 400, "bad_request"),
     order("a megabyte of nothing", b"{" + b" " * 2**20 + b"}", 413, "body_too_large"),
     Attack(
-        "order: a form", "POST", JOBS, 422, "validation_error", b"model_id=a", {"Content-Type": "text/plain"}
+        "order: a form",
+        "POST",
+        JOBS,
+        415,
+        "media_type_unsupported",
+        b"model_id=a",
+        {"Content-Type": "application/x-www-form-urlencoded"},
     ),
     Attack(
         "order: key of 10 kB",

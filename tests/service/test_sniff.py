@@ -6,6 +6,7 @@ import pickle
 import struct
 import zipfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 from safetensors.numpy import save as save_safetensors
 
 from service.sniff import check_data, check_model
+from sosp_core.data.read import read_arrays
 from sosp_core.errors import (
     BundleUnreadable,
     DataEmpty,
@@ -147,6 +150,38 @@ def test_data_of_every_format_is_recognised(tmp_path: Path) -> None:
     assert check_data(written(tmp_path, buffers["compressed"].getvalue()), LIMIT) == "npz"
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["photos/a.png", "photos/preprocess.json", "__MACOSX/photos/._a.png", "photos/.DS_Store"],
+        ["x.npy", "__MACOSX/._x.npy"],
+        ["X.NPY"],
+        ["a.tif"],
+        ["cat/a.png", "dog/b.gif"],
+        ["cat/a.png", "dog/b.png", "dog/preprocess.json"],
+        ["a.png", "x.npy"],
+        ["readme.txt"],
+        ["__MACOSX/._a.png", "readme.txt"],
+    ],
+    ids=str,
+)
+def test_an_archive_is_judged_as_the_job_reads_it(names: list[str], tmp_path: Path) -> None:
+    image = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(image, "PNG")
+    content = {".png": image.getvalue(), ".npy": npy_bytes(), ".json": b"{}"}
+    packed = zip_bytes({name: content.get(Path(name).suffix, b"x") for name in names})
+    verdicts = []
+    for judge in (partial(check_data, max_unpacked=LIMIT), read_arrays):
+        try:
+            judge(written(tmp_path, packed))
+            verdicts.append(None)
+        except DataUnreadable as error:
+            verdicts.append(error.reason)
+    at_upload, in_job = verdicts
+    assert (at_upload is None) == (in_job is None), verdicts
+    assert at_upload == in_job or "neither arrays" in at_upload
+
+
 def object_npz() -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, x=np.array([{"a": 1}], dtype=object))
@@ -176,6 +211,8 @@ def broken_safetensors(header: bytes, rest: bytes = b"") -> bytes:
         (b"\x93NUMPY\x01\x00\x03\x00{1}", "lacks"),
         (zip_bytes({"x.npy": b"no array"}), "no NumPy header"),
         (zip_bytes({"readme.txt": b"x"}), "neither arrays"),
+        (zip_bytes({"a.png": b"x", "b.tif": b"x"}), "image 'b.tif'"),
+        (zip_bytes({"a/x.png": b"x", "b/y.png": b"x", "b/preprocess.json": b"{}"}), "'b/preprocess.json'"),
         (zip_bytes({"x.npy": npy_bytes(), "y.png": b"x"}), "neither arrays"),
         (zip_bytes({"../x.png": b"x"}), "unsafe name"),
         (zip_bytes({"/x.png": b"x"}), "unsafe name"),

@@ -113,6 +113,20 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing(api: Stack) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("modèle 模.onnx".encode(), "modèle 模.onnx"),
+        ("modèle.onnx".encode("latin-1"), "modèle.onnx"),
+        (b"dir/net.onnx", "net.onnx"),
+    ],
+    ids=["utf-8", "latin-1", "ascii"],
+)
+def test_a_name_in_a_header_is_kept_as_it_was_sent(api: Stack, sent: bytes, kept: str) -> None:
+    answer = post(api, "/v1/models", model_bytes(), headers={"X-Filename": sent})
+    assert answer.json()["name"] == kept
+
+
+@pytest.mark.parametrize(
     ("offered", "kept"),
     [
         ("../../etc/passwd", "passwd"),

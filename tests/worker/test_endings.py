@@ -10,6 +10,7 @@ import pytest
 from service.client import JobFailed
 from service.jobs.states import JobState
 from service.schemas import JobView
+from service.transport import ApiError
 from tests.live import Bench, lines, until
 
 
@@ -40,6 +41,17 @@ def test_artifacts_have_tags_ranges_and_a_policy(bench: Bench) -> None:
         assert (answer.status_code, answer.json()["code"]) == (416, "range_unsatisfiable"), nonsense
     assert bench.stack.get(f"{path}/log.txt").status_code == 404
     assert bench.stack.get(f"{path}/..%2f..%2fsosp.db").status_code == 404
+
+
+def test_an_artifact_that_is_gone_from_the_disk_is_said_to_be(bench: Bench) -> None:
+    job = bench.submit()
+    job.wait(30)
+    (bench.stack.settings.data_dir / "jobs" / job.id / "1" / "model.onnx").unlink()
+    answer = bench.stack.get(f"/v1/jobs/{job.id}/artifacts/model.onnx")
+    assert (answer.status_code, answer.json()["code"]) == (410, "artifact_gone")
+    assert answer.json()["details"] == {"job_id": job.id, "name": "model.onnx"}
+    with pytest.raises(ApiError, match="no longer on the disk"):
+        job.download(bench.files / "out")
 
 
 @pytest.mark.parametrize(

@@ -119,8 +119,73 @@ def test_images_are_resized_and_laid_out_as_asked(tmp_path: Path) -> None:
     assert np.unique(x).tolist() == [7.0]
 
 
-def test_images_outside_folders_have_no_labels(tmp_path: Path) -> None:
-    assert load_dataset(zipped(tmp_path, {"a.png": png(6, 4)}), ONE).labels is None
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (["a.png", "b.png"], None),
+        (["photos/a.png", "photos/b.png"], None),
+        (["home/photos/a.png", "home/photos/b.png"], None),
+        (["dog/a.png", "cat/b.png"], [0, 1]),
+        (["photos/dog/a.png", "photos/cat/b.png"], [0, 1]),
+        (["train/cat/a.png", "val/cat/b.png"], None),
+        (["train/dog/a.png", "train/cat/b.png", "val/cat/c.png"], [0, 1, 0]),
+        (["a.png", "cat/b.png", "dog/c.png"], None),
+        (["photos/a.png", "photos/cat/b.png", "photos/dog/c.png"], None),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "others", [[], ["__MACOSX/photos/._a.png", "._b.png", "cat/.DS_Store", "readme.txt"]]
+)
+def test_the_folder_that_holds_all_images_is_no_class(
+    names: list[str], labels: list[int] | None, others: list[str], tmp_path: Path
+) -> None:
+    packed = zipped(tmp_path, {name: png(6, 4) for name in names} | dict.fromkeys(others, b"\0\5\x16\7"))
+    arrays = read_arrays(packed)
+    assert len(arrays[""]) == len(names)
+    assert (arrays["labels"].tolist() if "labels" in arrays else None) == labels
+
+
+@pytest.mark.parametrize("folders", [("", ""), ("cat/", "dog/")], ids=["unlabelled", "classes"])
+def test_the_preprocessing_in_a_packed_folder_counts(folders: tuple[str, str], tmp_path: Path) -> None:
+    members = {f"photos/{folder}{n}.png": png(9, 9) for n, folder in enumerate(folders)}
+    packed = zipped(tmp_path, members | {"photos/preprocess.json": '{"input": "image", "size": [4, 6]}'})
+    assert read_arrays(packed)["image"].shape == (2, 3, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "wanted"),
+    [
+        (["cat/a.png", "dog/b.png"], "cat/preprocess.json", "preprocess.json"),
+        (["p/cat/a.png", "p/dog/b.png"], "p/dog/preprocess.json", "p/preprocess.json"),
+        (["photos/a.png"], "settings/preprocess.json", "preprocess.json"),
+    ],
+)
+def test_a_preprocessing_elsewhere_is_told_its_place(
+    names: list[str], given: str, wanted: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataUnreadable) as caught:
+        read_arrays(zipped(tmp_path, {name: png(6, 4) for name in names} | {given: "{}"}))
+    assert repr(given) in caught.value.reason
+    assert repr(wanted) in caught.value.reason
+
+
+@pytest.mark.parametrize("others", [{}, {"cat/a.png": png(6, 4), "cat/b.png": png(6, 4)}])
+def test_images_of_other_formats_are_named_not_left_out(others: dict[str, bytes], tmp_path: Path) -> None:
+    with pytest.raises(DataUnreadable, match=r"'dog/1\.GIF' and 1 more"):
+        read_arrays(zipped(tmp_path, {**others, "dog/1.GIF": b"GIF89a", "dog/2.heic": b"x"}))
+
+
+def test_images_and_arrays_do_not_mix(tmp_path: Path) -> None:
+    with pytest.raises(DataUnreadable, match="nothing else"):
+        read_arrays(zipped(tmp_path, {"a.png": png(6, 4), "x.npy": b""}))
+
+
+def test_arrays_packed_by_macos_are_read(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    np.save(file, images())
+    members = {"image.npy": file.getvalue(), "__MACOSX/._image.npy": b"\0\5\x16\7", ".DS_Store": b"x"}
+    assert list(read_arrays(zipped(tmp_path, members))) == ["image"]
 
 
 def test_the_standard_normalisation_is_that_of_imagenet(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ BUNDLE = {"net/model.onnx": content(), "net/weights.bin": W.tobytes()}
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_bundle_is_read_as_bytes_and_as_a_file(tmp_path: Path, method: int) -> None:
-    bundle = zip_bytes({"__MACOSX/net/._model.onnx": b"x", **BUNDLE}, method)
+    bundle = zip_bytes({"__MACOSX/net/._model.onnx": b"x", "net/._model.onnx": b"x", **BUNDLE}, method)
     (tmp_path / "bundle.zip").write_bytes(bundle)
     np.testing.assert_array_equal(weight(bundle), W)
     np.testing.assert_array_equal(weight(tmp_path / "bundle.zip"), W)
