@@ -30,7 +30,7 @@ from service.jobs.database import Database
 from service.jobs.schema import NEWEST
 from service.jobs.states import JobState
 from service.jobs.tables import Dataset, Job, Model
-from service.settings import Settings
+from service.settings import Settings, sqlite_url
 
 SCHEMA = "sosp.backup/1"
 MANIFEST, DATABASE = "manifest.json", "sosp.db"
@@ -63,7 +63,7 @@ def backup(settings: Settings, target: Path) -> Saved:
     """Write an archive of everything, whole or not at all.
 
     Raises:
-        BackupUnusable: The job database is no SQLite file; its own tools copy it.
+        BackupUnusable: The job database is no SQLite file, and its own tools copy it; or there is none.
         CannotStart: The files belong to another database.
     """
     root, database = settings.data_dir, _file_of(settings)
@@ -72,7 +72,7 @@ def backup(settings: Settings, target: Path) -> Saved:
         copy = Path(place) / DATABASE
         with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as to:
             source.backup(to)
-        db = Database(f"sqlite:///{copy}", pooled=False)
+        db = Database(sqlite_url(copy), pooled=False)
         installation.require_tied(db, root)
         files = list(_named(db, root))
         with closing(sqlite3.connect(copy)) as to:  # one file, without a log beside it
@@ -95,18 +95,27 @@ def restore(archive: Path, settings: Settings) -> Saved:
     if root.exists() and any(root.iterdir()):
         raise BackupUnusable(reason=f"{root} is not empty; restore into a new directory")
     root.mkdir(parents=True, exist_ok=True)
+    # Inside, not beside: the directory may be where a disk of its own is mounted.
+    with tempfile.TemporaryDirectory(prefix=".restore-", dir=root) as place:
+        saved = _unpack(archive, Path(place))
+        for entry in Path(place).iterdir():
+            entry.rename(root / entry.name)
+    return saved
+
+
+def _unpack(archive: Path, place: Path) -> Saved:
     try:
         with tarfile.open(archive, "r:") as tar:
             manifest = _manifest(tar)
-            tar.extractall(root, filter="data")
+            tar.extractall(place, filter="data")
     except (tarfile.TarError, EOFError) as error:
         raise BackupUnusable(reason=f"{archive} is no archive of sosp admin backup: {error}") from error
-    if _digest(root / DATABASE) != manifest["database_sha256"]:
+    if _digest(place / DATABASE) != manifest["database_sha256"]:
         raise BackupUnusable(reason="the database in it is damaged")
-    (root / MANIFEST).unlink()
-    db = Database(f"sqlite:///{root / DATABASE}", pooled=False)
+    (place / MANIFEST).unlink()
+    db = Database(sqlite_url(place / DATABASE), pooled=False)
     db.migrate()
-    return _checked(root, list(_named(db, root)), manifest["missing"])
+    return _checked(place, list(_named(db, place)), manifest["missing"])
 
 
 def _file_of(settings: Settings) -> str:
@@ -114,6 +123,9 @@ def _file_of(settings: Settings) -> str:
     if url.get_backend_name() != "sqlite" or not url.database:
         reason = "the job database is no SQLite file; docs/deployment.md says how to copy PostgreSQL"
         raise BackupUnusable(reason=reason)
+    database = Path(url.database)
+    if not database.is_file() or not database.stat().st_size:
+        raise BackupUnusable(reason=f"there is no job database {database}")
     return url.database
 
 

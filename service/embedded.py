@@ -97,7 +97,7 @@ def _run(settings: Settings, app: FastAPI, on_ready: Callable[[str], None]) -> N
         )
         signal.signal(signal.SIGTERM, _interrupt)
         with WorkerKeeper(settings):
-            on_ready(f"http://{host}:{port}")
+            on_ready(f"http://{_place(host, port)}")
             server = uvicorn.Server(config)
             server.run(sockets=[listener])
             if server.started:  # It only ever ends because it was told to, however asyncio takes the signal.
@@ -126,13 +126,17 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
     try:
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
-        where = f"{settings.host}:{settings.port}"
+        where = _place(settings.host, settings.port)
         raise CannotStart(reason=f"cannot listen on {where}: {error.strerror or error}") from error
     with listener:
         # Connections inherit it. Head and body leave separately, and without it the body would wait
         # for the client to acknowledge the head: 40 ms on Linux.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener
+
+
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 import httpx
 
 from service.jobs.states import JobState
+from service.jobs.text import clean
 from service.schemas import (
     ArtifactView,
     JobDetail,
@@ -25,7 +27,7 @@ from service.schemas import (
     RecipeView,
     UploadView,
 )
-from service.transport import ClientError, Flow, Patience, Receive, Send, take
+from service.transport import ApiError, ClientError, Flow, Patience, Receive, Send, take
 
 CHUNK = 2**20
 #: Files larger than this go in pieces of it.
@@ -113,7 +115,7 @@ class Flows:
 
         headers = {"Content-Length": str(total), "Content-Type": "application/octet-stream"}
         answer = yield from self._patience.call(
-            "POST", path, content=body, headers=headers, params={"name": file.name}
+            "POST", path, content=body, headers=headers, params={"name": clean(file.name)}
         )
         view = UploadView.model_validate_json(answer.content)
         if view.sha256 != digest.hexdigest():
@@ -141,16 +143,16 @@ class Flows:
 
     def retry(self, job_id: str) -> Flow[JobView]:
         """Queue a new job like one that failed or was cancelled."""
-        return (yield from self._make(f"/v1/jobs/{job_id}/retry", None))
+        return (yield from self._make(f"{_job(job_id)}/retry", None))
 
     def look(self, job_id: str) -> Flow[JobDetail]:
         """A job as it is now."""
-        answer = yield from self._patience.call("GET", f"/v1/jobs/{job_id}")
+        answer = yield from self._patience.call("GET", _job(job_id))
         return JobDetail.model_validate_json(answer.content)
 
     def cancel(self, job_id: str) -> Flow[JobView]:
         """Ask a job to stop."""
-        answer = yield from self._patience.call("POST", f"/v1/jobs/{job_id}/cancel")
+        answer = yield from self._patience.call("POST", f"{_job(job_id)}/cancel")
         return JobView.model_validate_json(answer.content)
 
     def page(self, states: tuple[JobState, ...], cursor: str | None) -> Flow[JobPage]:
@@ -253,7 +255,7 @@ class Pieces:
 
     def announcement(self) -> dict[str, str]:
         """What is to come, as headers."""
-        told = {"kind": self._kind, "filename": self._file.name, "sha256": self._sha256}
+        told = {"kind": self._kind, "filename": clean(self._file.name), "sha256": self._sha256}
         pairs = (f"{name} {_base64(value.encode())}" for name, value in told.items())
         return {"Upload-Length": str(self.total), "Upload-Metadata": ",".join(pairs)}
 
@@ -329,6 +331,13 @@ def _base64(data: bytes) -> str:
 
 def _id(thing: UploadView | str) -> str:
     return thing if isinstance(thing, str) else thing.id
+
+
+def _job(id: str) -> str:
+    """The path of a job; what is no id would be the path of something else."""
+    if not re.fullmatch(r"\w+", id, re.ASCII):
+        raise ApiError(404, "not_found", f"there is no job {id!r}", [])
+    return f"/v1/jobs/{id}"
 
 
 def _cancelled(view: JobView) -> JobError:

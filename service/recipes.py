@@ -61,6 +61,19 @@ def build(given: str | Mapping[str, Any]) -> Recipe:
     return parse(_merged(dump(named(base).recipe), own))
 
 
+def read(text: str) -> Recipe:
+    """The recipe that a JSON text stands for, as ``build`` takes it.
+
+    Raises:
+        RecipeInvalid: Names the first field that is unknown or not allowed, and what would be.
+    """
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        return parse(text)  # which says what is wrong with it
+    return build(given) if isinstance(given, dict) else parse(text)
+
+
 def named(name: object) -> Preset:
     """A recipe of ``sosp_core.presets``; ``RecipeInvalid`` names those there are."""
     if isinstance(name, str) and name in PRESETS:
@@ -118,9 +131,11 @@ def look_up(asked: str | None) -> dict[str, Any]:
 def apply_overrides(recipe: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     """``recipe`` with ``path=value`` settings applied; values are JSON, or else text.
 
-    ``["finetune.steps=0", "prune.method=magnitude"]``
+    ``["finetune.steps=0", "prune.method=magnitude"]``; one of several ways to say how much takes the
+    place of the recipe's, whichever that is.
     """
     changed: dict[str, Any] = json.loads(_dump(recipe))
+    said: set[tuple[str, ...]] = set()
     for setting in settings:
         path, equals, value = setting.partition("=")
         if not equals or not path:
@@ -132,6 +147,11 @@ def apply_overrides(recipe: dict[str, Any], settings: Sequence[str]) -> dict[str
             if not isinstance(place, dict):
                 raise RecipeInvalid(field=path, reason=f"{parent!r} has no fields of its own")
         place[last] = _value(value)
+        if last in EITHER and place[last] is not None:
+            said.add((*parents, last))
+            for other in EITHER:
+                if (*parents, other) not in said:
+                    place.pop(other, None)
     return changed
 
 

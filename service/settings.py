@@ -160,8 +160,8 @@ class Settings(BaseSettings):
     def _fill_urls(self) -> Self:
         root = self.data_dir.expanduser().resolve()
         self.data_dir = root
-        self.database_url = self.database_url or f"sqlite:///{root / 'sosp.db'}"
-        self.broker_url = self.broker_url or f"sqla+sqlite:///{root / 'broker.db'}"
+        self.database_url = self.database_url or sqlite_url(root / "sosp.db")
+        self.broker_url = self.broker_url or f"sqla+{sqlite_url(root / 'broker.db')}"
         self.database_url = _with_password(self.database_url, self.database_password_file)
         self.broker_url = _with_password(self.broker_url, self.broker_password_file)
         return self
@@ -198,6 +198,13 @@ class Settings(BaseSettings):
     def environment(self) -> dict[str, str]:
         """The environment variables that give a child process these same settings."""
         return {f"SOSP_{name.upper()}": str(value) for name, value in self.model_dump(mode="json").items()}
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of the database in a file, whatever its name holds."""
+    from sqlalchemy import URL  # the client, which has the words of a queue from here, goes without it
+
+    return URL.create("sqlite", database=str(path)).render_as_string()
 
 
 def _with_password(url: str, file: str) -> str:

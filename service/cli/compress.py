@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -85,25 +87,40 @@ def compress(
 ) -> None:
     """Compress MODEL with the help of DATA: in this process, or on a server."""
     wanted = _recipe(recipe, keep=keep, metric=metric, method=method, settings=settings or [])
+    if server is not None and not server.strip():
+        raise typer.BadParameter("say where it is, such as http://127.0.0.1:8000", param_hint="--server")
     inputs = Inputs(model, data, evaluation)
-    _require_apart(inputs, output)
+    _require_apart(inputs, output, "--output")
+    if report is not None:
+        _require_apart(inputs, report, "--report")
+        if report.resolve() == output.resolve():
+            raise typer.BadParameter(f"the report would replace the model {output}", param_hint="--report")
+        report.parent.mkdir(parents=True, exist_ok=True)
     output.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the output, so that what is finished is moved into place and never half there.
-    with tempfile.TemporaryDirectory(prefix=".sosp-", dir=output.parent) as scratch:
+    with ExitStack() as unfinished:
+        # Beside the output, so that what is finished is moved into place and never half there.
+        scratch = Path(tempfile.mkdtemp(prefix=".sosp-", dir=output.parent))
+        unfinished.callback(shutil.rmtree, scratch, ignore_errors=True)
         with Bar().shown() as bar:
             made = (
-                _remotely(Destination(server, api_key, queue), inputs, wanted, Path(scratch), bar)
+                _remotely(Destination(server, api_key, queue), inputs, wanted, scratch, bar)
                 if server
-                else (_here(inputs, wanted, Path(scratch), bar))
+                else (_here(inputs, wanted, scratch, bar))
             )
-        paths = _place(made, output, report)
+        unfinished.pop_all()  # hours of work may be in it
+    paths = _deliver(made, scratch, output, report)
     _show(made, paths, as_json=as_json)
 
 
-def _require_apart(inputs: Inputs, output: Path) -> None:
+def _require_apart(inputs: Inputs, place: Path, option: str) -> None:
+    if place.is_dir():
+        example = place / ("slim.onnx" if option == "--output" else "report.html")
+        reason = f"{place} is a directory: name a file, such as {example}"
+        raise typer.BadParameter(reason, param_hint=option)
     for path in (inputs.model, inputs.data, inputs.evaluation):
-        if path is not None and output.exists() and output.samefile(path):
-            raise typer.BadParameter(f"the result would replace {path}: choose another name for --output")
+        if path is not None and place.exists() and place.samefile(path):
+            reason = f"the result would replace {path}: choose another name"
+            raise typer.BadParameter(reason, param_hint=option)
 
 
 def _recipe(asked: str | None, *, settings: list[str], **flags: Any) -> Recipe:
@@ -114,8 +131,6 @@ def _recipe(asked: str | None, *, settings: list[str], **flags: Any) -> Recipe:
     given = [
         f"prune.budget.{name}={json.dumps(value)}" for name, value in budget.items() if value is not None
     ]
-    if flags["keep"] is not None:
-        given.append("prune.budget.at_most=null")  # the other way to say how much
     if flags["method"] is not None:
         given.append(f"prune.method={flags['method']}")
     return recipes.build(recipes.apply_overrides(recipes.look_up(asked), [*given, *settings]))
@@ -158,17 +173,38 @@ def _uploading(bar: Bar, path: Path) -> UploadProgress:
     return show
 
 
-def _place(made: Made, output: Path, report: Path | None) -> dict[str, str]:
+def _deliver(made: Made, scratch: Path, output: Path, report: Path | None) -> dict[str, str]:
+    """Put everything where it was asked for; what cannot be put there stays, and is named."""
+    try:
+        places = _place(made, output)
+        if report is not None:
+            _copy(places["report.json" if report.suffix == ".json" else "report.html"], report)
+    except BaseException:
+        kept = scratch if any(scratch.iterdir()) else output
+        typer.echo(f"the job is done, its result is kept: {kept}", err=True)
+        raise
+    finally:
+        with suppress(OSError):  # not empty
+            scratch.rmdir()
+    return {name: str(place) for name, place in places.items()}
+
+
+def _copy(made: Path, report: Path) -> None:
+    if not (report.exists() and report.samefile(made)):
+        shutil.copyfile(made, report)
+
+
+def _place(made: Made, output: Path) -> dict[str, Path]:
     """Move the files to where they were asked for: the model there, the others beside it."""
     places = {name: _beside(output, name) for name in made.files}
     if WEIGHTS in made.files:
         places[WEIGHTS] = _weights_beside(made.files["model.onnx"], output)
+    for place in places.values():
+        if place.is_dir():  # it would be moved into it
+            raise IsADirectoryError(errno.EISDIR, "is a directory", str(place))
     for name, place in places.items():
         shutil.move(made.files[name], place)
-    if report is not None:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(places["report.json" if report.suffix == ".json" else "report.html"], report)
-    return {name: str(place) for name, place in places.items()}
+    return places
 
 
 def _beside(output: Path, name: str) -> Path:

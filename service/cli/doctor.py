@@ -70,12 +70,17 @@ def _look(settings: Settings) -> Iterator[Finding]:
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
+    from service.errors import CannotStart
     from service.jobs.database import Database
     from service.jobs.installation import require_tied, tie
     from service.jobs.keys import Keys
     from service.jobs.leases import Presence
 
-    db = Database(settings.database_url)
+    try:
+        db = Database(settings.database_url)
+    except CannotStart as error:
+        yield Finding("job database", False, error.reason)
+        return
 
     def migrated() -> str:
         db.migrate()
@@ -96,11 +101,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _finding(what: str, look: Callable[[], str]) -> Finding:
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from sosp_core.errors import SospError
-
     try:
         return Finding(what, True, look())
-    except (OSError, SQLAlchemyError, SospError) as error:
+    except Exception as error:  # a driver's own, too: whatever it is, it was looked for
         return Finding(what, False, str(error).partition("\n")[0])

@@ -100,15 +100,25 @@ def _shown(masked: Masked) -> str:
     return f"{masked.fidelity:.1%}" if masked.accuracy is None else f"{masked.accuracy * 100:+.1f} points"
 
 
+def _duration(seconds: float) -> float:
+    if not 0 < seconds <= 600:
+        raise typer.BadParameter(f"{seconds:g} is not above 0 and at most 600 seconds")
+    return seconds
+
+
 def bench(
     before: Model,
     after: Model,
     data: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Samples to run; random ones otherwise.")
     ] = None,
-    threads: Annotated[list[int] | None, typer.Option(help="Threads; repeatable.")] = None,
-    batch_size: Annotated[list[int] | None, typer.Option(help="Batch size; repeatable.")] = None,
-    max_time: Annotated[float, typer.Option(help="Seconds for each setting, at most.")] = 10.0,
+    threads: Annotated[list[int] | None, typer.Option(min=1, max=1024, help="Threads; repeatable.")] = None,
+    batch_size: Annotated[
+        list[int] | None, typer.Option(min=1, max=65536, help="Batch size; repeatable.")
+    ] = None,
+    max_time: Annotated[
+        float, typer.Option(callback=_duration, help="Seconds for each setting, at most.")
+    ] = 10.0,
     as_json: Json = False,
 ) -> None:
     """Time two models against each other in ONNX Runtime, interleaved."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import typer
@@ -12,7 +14,7 @@ from service.cli import admin, compress, doctor, jobs, keys, local, recipes, ser
 from service.cli.output import print_json
 from sosp_core.errors import InputError, SospError, every_error
 
-DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, MISUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 app = typer.Typer(
     name="sosp",
@@ -43,6 +45,7 @@ class Fault:
 
 def main() -> None:
     """Run the command of this process."""
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -59,6 +62,11 @@ def run(arguments: list[str]) -> int:
         _tell(fault, as_json="--json" in arguments)
         return fault.exit_code
     return code if isinstance(code, int) else DONE
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """End by an exception, as Ctrl-C does, so that nothing half done is left behind."""
+    raise SystemExit(TERMINATED)
 
 
 def _fault(error: Exception) -> Fault:

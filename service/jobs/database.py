@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from typing import Any, TypeVarTuple
 
 from sqlalchemy import Connection, Engine, NullPool, Row, Select, create_engine, event, func, select
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session
 
+from service.errors import CannotStart
 from service.jobs import schema
 
 # FULL, not NORMAL: with WAL, NORMAL may lose the last commits when the power goes.
@@ -18,6 +20,7 @@ Columns = TypeVarTuple("Columns")
 # As many as there are threads that serve requests, so that none waits for another's. All are kept: to
 # open one costs more than most queries.
 MOST = 40
+EXAMPLES = "it is given as postgresql+psycopg://user@host/name or sqlite:////directory/sosp.db"
 
 
 class Database:
@@ -28,10 +31,16 @@ class Database:
 
         A connection kept open would be inherited by the fork, and SQLite loses a process's locks
         when that process closes any of its handles on the file.
+
+        Raises:
+            CannotStart: It is no URL of a database, or its driver is not installed.
         """
         pool: dict[str, Any] = {"pool_size": MOST, "max_overflow": 0} if pooled else {"poolclass": NullPool}
         # A server that was restarted has closed the pooled connections; a ping before use finds out.
-        self._engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"), **pool)
+        try:
+            self._engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"), **pool)
+        except (ArgumentError, ImportError, ValueError) as error:
+            raise CannotStart(reason=f"the job database cannot be used: {error}; {EXAMPLES}") from error
         if self._engine.dialect.name == "sqlite":
             _use_sqlite_well(self._engine)
         self._writer = self._engine.execution_options(begin="BEGIN IMMEDIATE")

@@ -15,6 +15,7 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.errors import CannotStart
 from service.jobs.queues import address
 from service.jobs.states import ANY
 
@@ -24,6 +25,8 @@ WEEK_S = 7 * 24 * 3600
 # A request waits for the message to be sent; the reaper has more time than that.
 IMPATIENT = {"max_retries": 1, "interval_start": 0.1, "interval_step": 0.1, "interval_max": 0.1}
 BROKER_ERRORS = (OperationalError, SQLAlchemyError, OSError)
+
+EXAMPLES = "it is given as redis://host:6379/0 or sqla+sqlite:////directory/broker.db"
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +62,21 @@ class Doorbell:
     """The sending end of the broker."""
 
     def __init__(self, broker_url: str) -> None:
+        """Connect lazily.
+
+        Raises:
+            CannotStart: It is no URL of a broker, or its library is not installed.
+        """
         self._url = broker_url
         self._celery = Celery("sosp", set_as_current=False)
         config = celery_config(broker_url)
         config["broker_transport_options"] |= IMPATIENT
         self._celery.conf.update(config)
+        try:
+            self._celery.connection_for_write().release()
+        except (LookupError, ImportError, TypeError, ValueError) as error:
+            reason = f"the broker cannot be used: {error.args[0]}; {EXAMPLES}"
+            raise CannotStart(reason=reason) from error
 
     def ring(self, job_id: str, queue: str = ANY) -> bool:
         """Announce a queued job; False if the broker does not answer."""

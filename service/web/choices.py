@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -172,18 +173,21 @@ class Draft:
 def check(text: str) -> Draft:
     """The draft of what somebody typed."""
     try:
-        recipes.parse(text or "{}")
+        recipes.read(text or "{}")
     except RecipeInvalid as error:
         return Draft(text=text, field=error.field, reason=error.reason)
     return Draft(text=text)
 
 
 def read(text: str) -> dict[str, Any]:
-    """The JSON object in ``text``; empty if it is none."""
+    """The JSON object in ``text``, its ``base`` spelled out; empty if it is none."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return {}
+    if isinstance(value, dict) and "base" in value:
+        with suppress(RecipeInvalid):  # the check of what comes of it says why
+            return shortened(recipes.dump(recipes.build(value)))
     return value if isinstance(value, dict) else {}
 
 

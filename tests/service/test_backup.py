@@ -58,6 +58,21 @@ def test_nothing_is_overwritten(saved: tuple[Path, str, str], tmp_path: Path) ->
         restore(saved[0], settings(tmp_path / "old"))
 
 
+@pytest.mark.parametrize("content", [None, b""], ids=["none", "empty"])
+def test_a_directory_without_a_database_is_refused_and_left_alone(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    if content is not None:
+        (root / "sosp.db").write_bytes(content)
+    before = list(root.iterdir())
+    with pytest.raises(BackupUnusable, match="there is no job database"):
+        backup(settings(root), tmp_path / "saved.tar")
+    assert list(root.iterdir()) == before
+    assert not (tmp_path / "saved.tar").exists()
+
+
 def flip(content: bytes, at: int) -> bytes:
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
@@ -78,10 +93,14 @@ def flip(content: bytes, at: int) -> bytes:
 def test_a_damaged_archive_is_refused(
     saved: tuple[Path, str, str], tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
-    archive = saved[0]
-    archive.write_bytes(damage(archive.read_bytes()))
+    archive, whole = saved[0], saved[0].read_bytes()
+    archive.write_bytes(damage(whole))
     with pytest.raises(BackupUnusable):
         restore(archive, settings(tmp_path / "new"))
+    archive.write_bytes(whole)
+    assert restore(archive, settings(tmp_path / "new")).missing == ()  # nothing is in its way
+    names = {path.name for path in (tmp_path / "new").iterdir()}
+    assert names == {"sosp.db", "installation", "blobs", "jobs", "tmp"}
 
 
 def test_a_file_that_is_lost_is_named(tmp_path: Path) -> None:

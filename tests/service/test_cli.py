@@ -15,7 +15,7 @@ import pytest
 
 from service.cli.main import run
 from service.cli.output import Bar
-from tests.live import STANDIN, Bench, Stack, model_bytes, npz_bytes
+from tests.live import STANDIN, Bench, Stack, model_bytes, npz_bytes, until
 
 
 @pytest.fixture
@@ -81,9 +81,53 @@ def test_where_there_is_no_terminal_a_long_job_says_a_line_a_minute(
 
 
 @pytest.mark.usefixtures("scripted")
-def test_flags_win_over_the_recipe_file(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_that_lies_beside_the_model_anyway_is_asked_for(files: Path) -> None:
+    assert compress(files, "--report", str(files / "out" / "slim.report.html")) == 0
+    assert (files / "out" / "slim.report.html").read_text() == "<p>report</p>"
+
+
+@pytest.mark.usefixtures("scripted")
+def test_what_is_finished_stays_where_it_cannot_be_put_in_place(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (files / "out" / "slim.plan.json").mkdir(parents=True)
+    assert compress(files) == 2
+    (kept,) = (files / "out").glob(".sosp-*")
+    assert (kept / "model.onnx").is_file()
+    assert (kept / "report.html").read_text() == "<p>report</p>"
+    assert str(kept) in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("scripted")
+def test_a_report_that_cannot_be_written_costs_only_itself(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (files / "report.html").symlink_to(files / "nowhere" / "report.html")
+    assert compress(files, "--report", str(files / "report.html")) == 2
+    assert (files / "out" / "slim.onnx").is_file()
+    assert not list((files / "out").glob(".sosp-*"))
+    assert f"kept: {files / 'out' / 'slim.onnx'}" in capsys.readouterr().err
+
+
+def test_a_compression_that_is_told_to_end_leaves_nothing_behind(files: Path) -> None:
+    (files / "net.onnx").write_bytes(model_bytes(["sleep", 60]))
+    command = [sys.executable, "-m", "service.cli", "compress", str(files / "net.onnx")]
+    command += [str(files / "data.npz"), "-o", str(files / "out" / "slim.onnx")]
+    environment = {**os.environ, "PYTHONPATH": f"{STANDIN}:{os.environ.get('PYTHONPATH', '')}"}
+    with subprocess.Popen(command, env=environment) as running:
+        until(lambda: list((files / "out").glob(".sosp-*")))
+        running.terminate()
+        assert running.wait(20) == 143
+    assert list((files / "out").iterdir()) == []
+
+
+@pytest.mark.usefixtures("scripted")
+@pytest.mark.parametrize("budget", [{"at_most": 100}, {"max_drop": 0.01}, {"keep": 0.9}], ids=str)
+def test_flags_win_over_the_recipe_file(
+    files: Path, capsys: pytest.CaptureFixture[str], budget: dict[str, float]
+) -> None:
     recipe = files / "recipe.json"
-    recipe.write_text('{"seed": 1, "prune": {"budget": {"at_most": 100}}}')
+    recipe.write_text(json.dumps({"seed": 1, "prune": {"budget": budget}}))
     options = ["--recipe", str(recipe), "--keep", "0.3", "--metric", "params", "--method", "magnitude"]
     assert compress(files, *options, "--set", "seed=7", "--json") == 0
     made = document(capsys)
@@ -134,6 +178,12 @@ def test_a_failure_is_one_line_and_an_exit_code(
         (["compress", "NET", "DATA", "-o", "NET/below/a/file"], "file_unusable"),
         (["compress", "NET", "DATA", "-o", "NET"], "usage"),
         (["compress", "NET", "DATA", "-o", "DATA"], "usage"),
+        (["compress", "NET", "DATA", "-o", "."], "usage"),
+        (["compress", "NET", "DATA", "-o", "DIR"], "usage"),
+        (["compress", "NET", "DATA", "-o", "OUT", "--report", "DIR"], "usage"),
+        (["compress", "NET", "DATA", "-o", "OUT", "--report", "NET"], "usage"),
+        (["compress", "NET", "DATA", "-o", "OUT", "--report", "OUT"], "usage"),
+        (["compress", "NET", "DATA", "-o", "OUT", "--server", ""], "usage"),
         (["serve", "--port", "99999"], "cannot_start"),
         (["serve", "--host", "203.0.113.1", "--port", "0"], "cannot_start"),
     ],
@@ -147,13 +197,34 @@ def test_misuse_is_one_line_and_exit_code_two(
     code: str,
 ) -> None:
     monkeypatch.setenv("SOSP_DATA_DIR", str(files / "data"))
-    names = {"NET": files / "net.onnx", "DATA": files / "data.npz", "OUT": files / "slim.onnx"}
+    names = {"NET": files / "net.onnx", "DATA": files / "data.npz", "OUT": files / "slim.onnx", "DIR": files}
     arguments = [argument.replace("NET/", f"{names['NET']}/") for argument in arguments]
     assert run([str(names.get(argument, argument)) for argument in arguments]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ")
     assert captured.err.endswith(f"[{code}]\n")
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("--threads", "0", "equal to 1 "),
+        ("--threads", "1025", "equal to 1024 "),
+        ("--batch-size", "-1", "equal to 1 "),
+        ("--max-time", "0", "above 0 and at most 600"),
+        ("--max-time", "-1", "above 0 and at most 600"),
+        ("--max-time", "nan", "above 0 and at most 600"),
+    ],
+)
+def test_a_benchmark_says_what_it_can_be_told(
+    files: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, allowed: str
+) -> None:
+    assert run(["bench", str(files / "net.onnx"), str(files / "net.onnx"), option, value]) == 2
+    told = capsys.readouterr().err
+    assert option in told
+    assert allowed in told
+    assert told.endswith("[usage]\n")
 
 
 def test_compress_on_a_server_leaves_the_same_files(
@@ -200,8 +271,9 @@ def test_jobs_are_looked_after_from_the_command_line(
     assert (files / "again" / "model.onnx").read_bytes() == b"months of work"
     assert run(["jobs", "download", job_id, "-o", str(files / "again"), "--force", "--json"]) == 0
     assert Path(document(capsys)["paths"]["model.onnx"]).read_bytes() != b"months of work"
-    assert run(["jobs", "show", "job_x", "--json"]) == 2
-    assert document(capsys)["error"]["code"] == "not_found"
+    for nothing in ("job_x", "", ".", "../models"):
+        assert run(["jobs", "show", nothing, "--json"]) == 2
+        assert document(capsys)["error"]["code"] == "not_found"
 
 
 def test_help_is_quick_and_complete() -> None:

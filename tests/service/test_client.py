@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 import time
@@ -30,6 +31,24 @@ def test_uploads_report_how_far_they_are(bench: Bench) -> None:
     assert view.size == path.stat().st_size
     assert seen[-1] == (view.size, view.size)
     bench.client.delete(view)
+
+
+@pytest.mark.parametrize("piece", [2**20, 100], ids=["whole", "in pieces"])
+def test_a_name_that_is_no_text_is_sent_as_far_as_it_is(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    monkeypatch.setattr("service.flows.PIECE", piece)
+    path = bench.files / os.fsdecode(b"b\xff.npy")
+    path.write_bytes(npy_bytes())
+    assert bench.client.upload_dataset(path).name == "b?.npy"
+
+
+@pytest.mark.parametrize("nothing", ["", ".", "..", "a/b", "job_x?wait=1"])
+def test_what_is_no_id_is_no_job(bench: Bench, nothing: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        bench.client.job(nothing)
+    assert (caught.value.status, caught.value.code) == (404, "not_found")
+    assert repr(nothing) in caught.value.detail
 
 
 def test_a_refusal_is_an_exception_with_the_fields_of_the_problem(bench: Bench) -> None:

@@ -20,13 +20,13 @@ from tests.live import FAST, STANDIN, model_bytes, npz_bytes, until
 
 
 @contextmanager
-def served(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(data_dir: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     environment = {
         **os.environ,
         **Settings(data_dir=data_dir, **FAST).environment(),
         "PYTHONPATH": str(STANDIN),
     }
-    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", *options]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
@@ -75,6 +75,12 @@ def test_one_command_serves_restarts_its_worker_and_stops_in_order(tmp_path: Pat
         server.send_signal(signal.SIGINT)
         assert server.wait(20) == 130
         assert not Path(f"/proc/{worker}").exists()
+
+
+def test_an_address_of_ipv6_is_told_so_that_it_can_be_opened(tmp_path: Path) -> None:
+    with served(tmp_path, "--host", "::1") as (_, url):
+        assert url.startswith("http://[::1]:")
+        assert httpx.get(f"{url}/v1/jobs").status_code == 200
 
 
 def test_a_killed_server_takes_its_worker_with_it(tmp_path: Path) -> None:

@@ -125,6 +125,60 @@ def test_the_doctor_names_what_is_missing(
     assert "hidden" not in shown
 
 
+@pytest.mark.parametrize(
+    ("setting", "url", "what", "hint"),
+    [
+        ("SOSP_DATABASE_URL", "postgres://h/d", "job database", "postgresql+psycopg://"),
+        ("SOSP_DATABASE_URL", "foo", "job database", "postgresql+psycopg://"),
+        ("SOSP_DATABASE_URL", "mysql://h/d", "job database", "postgresql+psycopg://"),
+        ("SOSP_DATABASE_URL", "postgresql://h:port/d", "job database", "postgresql+psycopg://"),
+        ("SOSP_DATABASE_URL", "sqlite:////nowhere/sosp.db", "job database", "unable to open"),
+        ("SOSP_BROKER_URL", "foo://", "broker", "No such transport: foo; it is given as redis://"),
+        ("SOSP_BROKER_URL", "sqs://", "broker", "redis://"),
+        ("SOSP_BROKER_URL", "redis://h:port/0", "broker", "redis://"),
+        ("SOSP_BROKER_URL", "redis://h/0?foo=1", "broker", "redis://"),
+    ],
+)
+def test_the_doctor_says_what_an_address_should_look_like(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    setting: str,
+    url: str,
+    what: str,
+    hint: str,
+) -> None:
+    monkeypatch.setenv(setting, url)
+    assert run(["doctor", "--data-dir", str(tmp_path), "--json"]) == 1
+    found = {f["what"]: f for f in json.loads(capsys.readouterr().out)["findings"]}
+    assert [name for name, finding in found.items() if finding["needed"] and not finding["ok"]] == [what]
+    assert hint in found[what]["detail"]
+
+
+@pytest.mark.parametrize(
+    "command", [["keys", "list"], ["admin", "gc"], ["serve", "--port", "0"]], ids=" ".join
+)
+def test_nothing_starts_with_an_address_that_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setenv("SOSP_DATABASE_URL", "postgres://h/d")
+    assert run([*command, "--data-dir", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.endswith("[cannot_start]\n")
+
+
+def test_a_data_directory_may_have_any_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "a b#c%41?d=e;f+g:ü"
+    for command in (["keys", "create", "somebody"], ["doctor"], ["admin", "gc"]):
+        assert run([*command, "--data-dir", str(place)]) == 0
+    assert {"sosp.db", "broker.db"} <= {path.name for path in place.iterdir()}
+    assert run(["admin", "backup", str(tmp_path / "saved.tar"), "--data-dir", str(place)]) == 0
+    again = tmp_path / "b%41?"
+    assert run(["admin", "restore", str(tmp_path / "saved.tar"), "--data-dir", str(again)]) == 0
+    assert run(["keys", "list", "--data-dir", str(again)]) == 0
+    assert capsys.readouterr().out.count("somebody") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {place.name, again.name, "saved.tar"}
+
+
 def test_the_collector_passes_over_what_was_loaded_at_the_start(tmp_path: Path) -> None:
     """Looked at together, it holds up every request for a tenth of a second, now and again."""
     code = (

@@ -124,6 +124,29 @@ def test_overrides_reach_any_depth_and_leave_the_original_alone() -> None:
     }
 
 
+@pytest.mark.parametrize("own", [{"at_most": 3}, {"max_drop": 0.1}, {"keep": 0.9}], ids=str)
+@pytest.mark.parametrize("setting", ["keep=0.5", "at_most=7", "max_drop=0.2"])
+def test_a_setting_takes_the_place_of_another_way_to_say_how_much(own: dict[str, Any], setting: str) -> None:
+    told = {"prune": {"budget": {"metric": "params", **own}}}
+    budget = recipes.build(recipes.apply_overrides(told, [f"prune.budget.{setting}"])).prune.budget
+    name, _, value = setting.partition("=")
+    assert (budget.metric, getattr(budget, name)) == (Metric.PARAMS, float(value))
+
+
+def test_two_settings_that_contradict_each_other_are_refused() -> None:
+    both = ["prune.budget.keep=0.5", "prune.budget.max_drop=0.2"]
+    with pytest.raises(RecipeInvalid, match="not both"):
+        recipes.build(recipes.apply_overrides({}, both))
+
+
+def test_a_text_may_name_a_base_and_is_explained_where_it_is_wrong() -> None:
+    given = {"base": "quick", "seed": 3}
+    assert recipes.read(json.dumps(given)) == recipes.build(given)
+    for text in ("{", "[" * 100_000, "[1]", "3", '{"base": "quik"}', '{"seed": NaN}'):
+        with pytest.raises(RecipeInvalid):
+            recipes.read(text)
+
+
 @pytest.mark.parametrize("setting", ["rounds", "=3", "seed.x=1"])
 def test_a_setting_that_cannot_be_applied_is_refused(setting: str) -> None:
     with pytest.raises(RecipeInvalid):

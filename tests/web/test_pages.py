@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
@@ -180,14 +181,17 @@ def test_the_answers_say_what_a_name_means() -> None:
     assert said["label-free"] == ("own", "")
 
 
-def test_a_job_starts_with_the_recipe_that_was_shown(web: TestClient, scene: Scene) -> None:
+@pytest.mark.parametrize("told", [{"seed": 3}, {"base": "quick", "seed": 3}], ids=str)
+def test_a_job_starts_with_the_recipe_that_was_shown(
+    web: TestClient, scene: Scene, told: dict[str, Any]
+) -> None:
     page = read(web, f"/new?model={scene.model}&data={scene.data}")
-    sent = {"csrf": page.token, "model": scene.model, "data": scene.data, "recipe": '{"seed": 3}'}
+    sent = {"csrf": page.token, "model": scene.model, "data": scene.data, "recipe": json.dumps(told)}
     answer = web.post("/new", data=sent)
     assert answer.status_code == 303
     (job,) = scene.parts.jobs.page(limit=2)
     assert answer.headers["location"] == f"/jobs/{job.id}"
-    assert job.recipe == recipes.dump(recipes.parse({"seed": 3}))
+    assert job.recipe == recipes.dump(recipes.build(told))
 
 
 def test_a_clone_begins_with_what_its_job_was_told(web: TestClient, scene: Scene) -> None:

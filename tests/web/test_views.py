@@ -65,6 +65,15 @@ def test_answers_replace_what_they_are_about_and_nothing_else() -> None:
     recipes.parse(strange)
 
 
+def test_answers_replace_what_comes_of_a_base() -> None:
+    known = choices.read('{"base": "quick", "seed": 4}')
+    made = choices.compose(known, budget="safe", effort="balanced", metric="", percent="")
+    assert {"rounds", "samples"} <= known["prune"].keys()
+    assert made["prune"] == {"samples": known["prune"]["samples"], "budget": {"max_drop": 0.01}}
+    assert (made["seed"], "epochs" in made.get("finetune", {})) == (4, False)
+    assert choices.check(choices.write(choices.read('{"base": "quik"}'))).field == "base"
+
+
 @pytest.mark.parametrize("percent", ["", "x", "0", "100", "-5", "nan", "inf", "1e999"])
 def test_a_share_that_is_none_is_refused_by_the_recipe(percent: str) -> None:
     made = choices.compose({}, budget=choices.OWN, effort="", metric="macs", percent=percent)

@@ -71,7 +71,7 @@ async def submit(request: Request, form: FormDep, parts: PartsDep) -> Response:
         model_id=form["model"],
         dataset_id=form["data"],
         evaluation_id=form["evaluation"] or None,
-        recipe=recipes.dump(recipes.parse(draft.text or "{}")),
+        recipe=recipes.dump(recipes.read(draft.text or "{}")),
         queue=_queue(form),
     )
     job, new = await run_in_threadpool(parts.jobs.submit, order)
