@@ -247,6 +247,16 @@ def test_a_body_that_trickles_is_given_up(open_site: Stack) -> None:
     assert time.monotonic() - began < 5
 
 
+def test_a_body_that_stops_is_given_up_however_much_of_it_came(open_site: Stack) -> None:
+    began = time.monotonic()
+    with socket.create_connection(open_site.listener.getsockname()) as connection:
+        head = b"POST /v1/models HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n"
+        connection.sendall(head + bytes(100_000))
+        connection.settimeout(10)
+        assert connection.recv(100).startswith(b"HTTP/1.1 408")
+    assert time.monotonic() - began < 5
+
+
 def test_who_asks_too_often_is_told_when_to_come_back(open_site: Stack) -> None:
     answers = [open_site.get("/v1/jobs") for _ in range(40)]
     assert code(answers[-1]) == (429, "too_many_requests")
