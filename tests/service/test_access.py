@@ -186,7 +186,9 @@ def test_quotas_are_for_each_owner_and_named(site: Site) -> None:
     assert list((site.stack.settings.data_dir / "tmp").iterdir()) == []
 
 
-def test_client_and_command_take_a_key(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_and_command_take_a_key(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, text = site.keys.create("frank", Role.USER)
     (tmp_path / "net.onnx").write_bytes(model_bytes())
     with Client(site.stack.url, text) as client:
@@ -197,8 +199,15 @@ def test_client_and_command_take_a_key(site: Site, tmp_path: Path, monkeypatch: 
     command = ["jobs", "list", "--server", site.stack.url]
     assert run(command) == 2
     assert run([*command, "--api-key", text]) == 0
-    monkeypatch.setenv("SOSP_API_KEY", text)
-    assert run(command) == 0
+    for written in (text, f"{text}\n", f" {text}\r\n"):
+        monkeypatch.setenv("SOSP_API_KEY", written)
+        assert run(command) == 0
+    capsys.readouterr()
+    monkeypatch.setenv("SOSP_API_KEY", f"{text}\u00e9")
+    assert run(command) == 2
+    shown = capsys.readouterr().err
+    assert shown.endswith("[key_unusable]\n")
+    assert text not in shown
 
 
 @pytest.fixture(scope="module")
