@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from service import handlers, logs
+from service import handlers, heads, logs
 from service.deps import BEARER, Parts, assemble
 from service.errors import CannotStart
 from service.guard import Guard
@@ -37,7 +37,7 @@ from service.routes import (
 )
 from service.settings import Settings
 from service.tracing import Traces
-from service.web import routes as web
+from service.web.routes import PAGES
 
 LARGEST_JSON = 2**20
 UPLOADS = frozenset({"/v1/models", "/v1/datasets", "/v1/uploads/"})
@@ -115,9 +115,11 @@ def create_app(settings: Settings | None = None, traces: Traces | None = None) -
     )
     for router in public:
         app.include_router(router, dependencies=[BEARER], responses=REFUSALS)
-    for router in (health.router, docs.router, schemas.router):
+    open_or_pages = (health.router, docs.router, schemas.router, *PAGES)
+    for router in open_or_pages:
         app.include_router(router)
-    web.install(app)
+    for router in (*public, *open_or_pages):
+        app.include_router(heads.of(router))
     return app
 
 

@@ -117,6 +117,7 @@ class AsyncJob:
         Raises:
             JobFailed: It ended otherwise.
             WaitTimeout: It has not ended after ``timeout_s``.
+            Unreachable: The service was away for longer than ``patience_s``.
         """
         return await self._transport.run(self._flows.wait(self, timeout_s, on_update))
 

@@ -15,10 +15,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from service.flows import Corrupted, Flows, InTheWay, JobFailed, OnUpdate, UploadProgress, WaitTimeout
+from service.flows import (
+    Corrupted,
+    Flows,
+    InTheWay,
+    JobFailed,
+    JobNotFinished,
+    OnUpdate,
+    UploadProgress,
+    WaitTimeout,
+)
 from service.jobs.states import JobState
 from service.schemas import JobView, RecipeView, UploadView
-from service.transport import ApiError, ClientError, Patience, Transport, Unreachable
+from service.transport import ApiError, ClientError, KeyUnusable, Patience, Transport, Unreachable
 
 __all__ = [
     "ApiError",
@@ -28,6 +37,8 @@ __all__ = [
     "InTheWay",
     "Job",
     "JobFailed",
+    "JobNotFinished",
+    "KeyUnusable",
     "OnUpdate",
     "Unreachable",
     "UploadProgress",
@@ -42,8 +53,11 @@ class Client:
 
     Args:
         url: Where it is, such as ``http://127.0.0.1:8000``.
-        api_key: Sent as a bearer token.
+        api_key: Sent as a bearer token, without white space around it.
         patience_s: How long a service that has answered before may be away.
+
+    Raises:
+        KeyUnusable: No key has such characters.
     """
 
     def __init__(self, url: str, api_key: str | None = None, *, patience_s: float = PATIENCE_S) -> None:
@@ -146,6 +160,7 @@ class Job:
         Raises:
             JobFailed: It ended otherwise.
             WaitTimeout: It has not ended after ``timeout_s``.
+            Unreachable: The service was away for longer than ``patience_s``.
         """
         return self._transport.run(self._flows.wait(self, timeout_s, on_update))
 
@@ -166,6 +181,8 @@ class Job:
             replace: Write over other files with the names of artifacts.
 
         Raises:
+            JobNotFinished: The job waits or runs.
+            JobFailed: It ended without artifacts.
             InTheWay: There is such a file, and ``replace`` was not said.
         """
         return self._transport.run(self._flows.download(self.refresh(), Path(directory), replace=replace))

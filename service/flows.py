@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import os
 import re
 import secrets
@@ -58,6 +59,14 @@ class WaitTimeout(ClientError):
     def __init__(self, job_id: str, timeout_s: float) -> None:
         super().__init__(f"job {job_id} did not end within {timeout_s:g} s; it goes on")
         self.job_id, self.timeout_s = job_id, timeout_s
+
+
+class JobNotFinished(ClientError):
+    """The job has made nothing yet."""
+
+    def __init__(self, job_id: str, state: JobState) -> None:
+        super().__init__(f"job {job_id} is {state}; wait for its end")
+        self.job_id, self.state = job_id, state
 
 
 class Corrupted(ClientError):
@@ -179,8 +188,9 @@ class Flows:
         Raises:
             JobFailed: It ended otherwise.
             WaitTimeout: It has not ended after ``timeout_s``.
+            Unreachable: The service is away for longer than the client's patience.
         """
-        until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+        until = math.inf if timeout_s is None else time.monotonic() + timeout_s
         while not job.view.finished:
             if (left := until - time.monotonic()) <= 0:
                 raise WaitTimeout(job.view.id, timeout_s or 0.0)
@@ -189,12 +199,19 @@ class Flows:
                 job.view = changed
                 if on_update is not None:
                     on_update(changed)
-        if job.view.state is JobState.SUCCEEDED:
-            return job.view
-        raise JobFailed(job.view.error or _cancelled(job.view))
+        return _succeeded(job.view)
 
     def download(self, view: JobView, place: Path, *, replace: bool = False) -> Flow[dict[str, Path]]:
-        """Every artifact of a job, whole and verified or not at all; what is there already is left."""
+        """Every artifact of a job, whole and verified or not at all; what is there already is left.
+
+        Raises:
+            JobNotFinished: It waits or runs.
+            JobFailed: It ended without artifacts.
+            InTheWay: There is another file of such a name, and ``replace`` was not said.
+        """
+        if not view.finished:
+            raise JobNotFinished(view.id, view.state)
+        _succeeded(view)
         place.mkdir(parents=True, exist_ok=True)
         made = {artifact.name: place / artifact.name for artifact in view.artifacts}
         missing = [artifact for artifact in view.artifacts if not _is(made[artifact.name], artifact)]
@@ -297,7 +314,9 @@ class Part:
     def rest(self) -> Receive:
         """Ask for what is missing."""
         have = self.path.stat().st_size
-        headers = {"Range": f"bytes={have}-", "If-Range": f'"{self._artifact.sha256}"'} if have else {}
+        going_on = {"Range": f"bytes={have}-", "If-Range": f'"{self._artifact.sha256}"'} if have else {}
+        # What is received is kept as it comes: a proxy must not compress it.
+        headers = {"Accept-Encoding": "identity", **going_on}
         return Receive(path=self._artifact.url, sink=self, headers=headers)
 
     def begin(self, response: httpx.Response) -> None:
@@ -338,6 +357,13 @@ def _job(id: str) -> str:
     if not re.fullmatch(r"\w+", id, re.ASCII):
         raise ApiError(404, "not_found", f"there is no job {id!r}", [])
     return f"/v1/jobs/{id}"
+
+
+def _succeeded(view: JobView) -> JobView:
+    """A job that has ended; ``JobFailed`` unless it ended well."""
+    if view.state is JobState.SUCCEEDED:
+        return view
+    raise JobFailed(view.error or _cancelled(view))
 
 
 def _cancelled(view: JobView) -> JobError:

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.utils import is_body_allowed_for_status_code
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -78,6 +79,8 @@ async def on_validation(request: Request, error: RequestValidationError) -> Resp
 
 async def on_http(request: Request, error: HTTPException) -> Response:
     """What the framework refuses: unknown routes, wrong methods, bodies it cannot parse."""
+    if not is_body_allowed_for_status_code(error.status_code):
+        return Response(status_code=error.status_code, headers=error.headers)
     return _send(request, _plain(request, error.status_code, str(error.detail)), headers=error.headers)
 
 

@@ -38,7 +38,8 @@ class RequestContext:
         app: What serves the request.
         max_body_bytes: Limit of a body.
         streaming: The paths whose bodies limit their size themselves; with a final slash, all below.
-        patience_s: How much later than at ``SLOWEST_BYTES_PER_S`` a body may arrive.
+        patience_s: How much later than at ``SLOWEST_BYTES_PER_S`` a body may arrive, and how long it
+            may pause.
         metrics: Where requests are counted.
     """
 
@@ -95,9 +96,10 @@ class RequestContext:
             nonlocal arrived, complete
             if complete:  # what follows is the end of the connection, whenever that comes
                 return await receive()
-            due = began + self._patience_s + arrived / SLOWEST_BYTES_PER_S
+            left = began + self._patience_s + arrived / SLOWEST_BYTES_PER_S - time.monotonic()
             try:
-                message = await asyncio.wait_for(receive(), max(0.0, due - time.monotonic()))
+                # A pause has its own limit: after many bytes a peer that vanished would have hours left.
+                message = await asyncio.wait_for(receive(), max(0.0, min(left, self._patience_s)))
             except TimeoutError as error:
                 raise HTTPException(408, "the body arrives too slowly", {"Connection": "close"}) from error
             complete = not message.get("more_body", False)

@@ -65,7 +65,7 @@ class Settings(BaseSettings):
         default=100, ge=1, description="Running jobs of one key; further ones wait for their turn."
     )
     body_patience_s: float = Field(
-        default=30.0, gt=0, description="A body may be this much slower than 1 KiB/s."
+        default=30.0, gt=0, description="A body may be this much slower than 1 KiB/s, and pause this long."
     )
     max_upload_bytes: int = Field(default=2 * GIB, ge=1, description="Largest accepted file.")
     max_unpacked_bytes: int = Field(

@@ -9,7 +9,9 @@ runs it.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +21,9 @@ import httpx
 
 Answer = TypeVar("Answer")
 
-RETRIED = frozenset({429, 502, 503, 504})
+RETRIED = frozenset({423, 429, 502, 503, 504})
+#: Refused because of where an upload stood; each try asks for that first.
+RETRIED_CODES = frozenset({"offset_mismatch"})
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.3, 8.0
 # Before a server has answered once, its absence is more likely a wrong address than a restart.
 FIRST_CONTACT_S = 2.0
@@ -37,6 +41,11 @@ class ApiError(ClientError):
         super().__init__(detail)
         self.status, self.code, self.detail, self.errors = status, code, detail, errors
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same may be granted later."""
+        return self.status in RETRIED or self.code in RETRIED_CODES
+
 
 class Unreachable(ClientError):
     """The service does not answer."""
@@ -44,6 +53,13 @@ class Unreachable(ClientError):
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(f"{url} does not answer: {reason}")
         self.url, self.reason = url, reason
+
+
+class KeyUnusable(ClientError):
+    """The API key cannot be sent."""
+
+    def __init__(self) -> None:
+        super().__init__("the API key holds characters that no key has; copy it again")
 
 
 class Sink(Protocol):
@@ -96,34 +112,37 @@ class Patience:
 
     Args:
         url: Where it is, for the error.
-        patience_s: For how long, if it has answered before.
+        patience_s: For how long after the first failure, if it has answered before.
     """
 
     def __init__(self, url: str, patience_s: float) -> None:
         self._url, self._patience_s, self._met = url, patience_s, False
 
-    def persist(self, once: Callable[[], Flow[Answer]], until: float | None = None) -> Flow[Answer]:
+    def persist(self, once: Callable[[], Flow[Answer]], until: float = math.inf) -> Flow[Answer]:
         """Try ``once`` again and again while it fails in a way that may pass.
 
         Args:
             once: Makes the flow of one try.
-            until: Give up at this ``time.monotonic()``; by default after ``patience_s``.
+            until: Give up at this ``time.monotonic()`` at the latest.
 
         Raises:
             ApiError: The service refused.
             Unreachable: It did not answer in time.
         """
-        pause, began = FIRST_PAUSE_S, time.monotonic()
+        pause, began, failing_since = FIRST_PAUSE_S, time.monotonic(), math.inf
         while True:
             try:
                 answer = yield from once()
             except (httpx.TransportError, ApiError) as error:
-                patience = self._patience_s if self._met else FIRST_CONTACT_S
-                left = (began + patience if until is None else until) - time.monotonic()
+                now = time.monotonic()
+                # Not since the beginning: a try that sends or waits may outlast any patience by itself.
+                failing_since = min(failing_since, now)
+                enough = failing_since + self._patience_s if self._met else began + FIRST_CONTACT_S
+                left = min(enough, until) - now
                 wait = pause * random.uniform(0.5, 1.0)
                 if isinstance(error, ApiError):
                     self._met = True
-                    if error.status not in RETRIED or left < wait:
+                    if not error.may_pass or left < wait:
                         raise
                 elif left < wait:
                     raise Unreachable(self._url, str(error) or type(error).__name__) from error
@@ -139,7 +158,7 @@ class Patience:
         path: str,
         *,
         content: bytes | Callable[[], Iterator[bytes]] | None = None,
-        until: float | None = None,
+        until: float = math.inf,
         **options: Any,
     ) -> Flow[httpx.Response]:
         """Send a request until it is answered; see ``persist``."""
@@ -254,7 +273,10 @@ async def _later(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _options(url: str, api_key: str | None) -> dict[str, Any]:
-    headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+    key = (api_key or "").strip()  # a file or a variable it was read from may end with a line's end
+    if re.fullmatch(r"[!-~]*", key) is None:
+        raise KeyUnusable
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     return {"base_url": url, "headers": headers, "timeout": TIMEOUT_S, "follow_redirects": False}
 
 

@@ -88,7 +88,7 @@ def _remote_fault(error: Exception) -> Fault | None:
     """What the client raises; asked only if the client was loaded at all."""
     if "service.client" not in sys.modules:
         return None
-    from service.client import ApiError, ClientError, InTheWay, JobFailed
+    from service.client import ApiError, ClientError, InTheWay, JobFailed, KeyUnusable
 
     match error:
         case ApiError():
@@ -96,10 +96,9 @@ def _remote_fault(error: Exception) -> Fault | None:
             return Fault(error.code, error.detail, MISUSED if refused else FAILED)
         case JobFailed():
             return Fault(error.error.code, str(error), _exit_code(error.error.code), error.error.details)
-        case InTheWay():
-            return Fault("in_the_way", str(error), MISUSED)
         case ClientError():
-            return Fault(_snake(type(error).__name__), str(error), FAILED)
+            misused = isinstance(error, InTheWay | KeyUnusable)
+            return Fault(_snake(type(error).__name__), str(error), MISUSED if misused else FAILED)
     return None
 
 

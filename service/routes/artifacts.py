@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import FileResponse, Response
 
 from service.deps import Parts, PartsDep
@@ -33,9 +33,11 @@ def artifacts(job_id: str, parts: PartsDep) -> ArtifactList:
 def artifact(
     job_id: str,
     name: str,
+    request: Request,
     parts: PartsDep,
     if_none_match: Annotated[str, Header()] = "",
     range: Annotated[str, Header()] = "",
+    if_range: Annotated[str, Header()] = "",
 ) -> Response:
     """Download one file, or a range of it."""
     job = parts.jobs.get(job_id)
@@ -43,7 +45,11 @@ def artifact(
     tag = f'"{found.sha256}"'
     if tag in if_none_match:
         return Response(status_code=304, headers={"ETag": tag})
-    _check_range(range, found.size)
+    unit, _, spans = range.partition("=")
+    if request.method == "GET" and unit.strip().lower() == "bytes" and if_range in {"", tag}:
+        _check_spans(spans, found.size)
+    else:  # RFC 9110, 13.1.5 and 14.2: as if there were none, which FileResponse does not know of all
+        request.scope["headers"] = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
     return _file(parts, job, found, tag)
 
 
@@ -69,11 +75,9 @@ def _file(parts: Parts, job: Job, found: Artifact, tag: str) -> FileResponse:
     )
 
 
-def _check_range(header: str, size: int) -> None:
+def _check_spans(text: str, size: int) -> None:
     """Refuse what no part of the file can answer; the rest is FileResponse's to serve."""
-    if not header:
-        return
-    spans = re.fullmatch(r"bytes=\s*((?:\d{0,18}-\d{0,18}\s*,?\s*)+)", header, re.ASCII)
+    spans = re.fullmatch(r"\s*((?:\d{0,18}-\d{0,18}\s*,?\s*)+)", text, re.ASCII)
     for start, end in re.findall(r"(\d*)-(\d*)", spans[1]) if spans else [("", "")]:
         within = start and int(start) < size and (not end or int(start) <= int(end))
         if not (within or (not start and end and int(end) > 0)):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service import paging, watching
+from service.answers import Answer
 from service.deps import KeyDep, Parts, PartsDep
 from service.jobs import ids
 from service.jobs.reaper import announce
@@ -84,20 +85,33 @@ async def get(
     return Response(answer.body, headers=headers, media_type="application/json")
 
 
-def existing(job_id: str, parts: PartsDep) -> str:
-    """The id of a job that was found before a stream about it begins."""
-    parts.jobs.seq(job_id)
-    return job_id
+def found(job_id: str, parts: PartsDep) -> Answer:
+    """A job as it is before a stream about it begins."""
+    return parts.answers.now(parts.jobs, job_id)
 
 
-@router.get("/{job_id}/events", response_class=EventSourceResponse)
+def heard(
+    answer: Annotated[Answer, Depends(found)], last_event_id: Annotated[int, Header(ge=0, le=2**31)] = 0
+) -> int:
+    """The last event the client has, if there is more to come.
+
+    Only 204 keeps a browser's ``EventSource`` from asking again.
+    """
+    if answer.ended and last_event_id >= answer.seq:
+        raise HTTPException(204)
+    return min(last_event_id, answer.seq)
+
+
+@router.get(
+    "/{job_id}/events",
+    response_class=EventSourceResponse,
+    responses={204: {"description": "The job has ended, and Last-Event-ID is its last event."}},
+)
 async def events(
-    job_id: Annotated[str, Depends(existing)],
-    parts: PartsDep,
-    last_event_id: Annotated[int, Header(ge=0, le=2**31)] = 0,
+    job_id: str, parts: PartsDep, after: Annotated[int, Depends(heard)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream what happens to a job, from its first event or after ``Last-Event-ID``, until it ends."""
-    async for event in watching.events(parts.watch, parts.jobs, job_id, last_event_id):
+    async for event in watching.events(parts.watch, parts.jobs, job_id, after):
         yield ServerSentEvent(event=event.kind, id=str(event.seq), data=event)
 
 

@@ -186,7 +186,9 @@ def test_quotas_are_for_each_owner_and_named(site: Site) -> None:
     assert list((site.stack.settings.data_dir / "tmp").iterdir()) == []
 
 
-def test_client_and_command_take_a_key(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_and_command_take_a_key(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, text = site.keys.create("frank", Role.USER)
     (tmp_path / "net.onnx").write_bytes(model_bytes())
     with Client(site.stack.url, text) as client:
@@ -197,8 +199,15 @@ def test_client_and_command_take_a_key(site: Site, tmp_path: Path, monkeypatch: 
     command = ["jobs", "list", "--server", site.stack.url]
     assert run(command) == 2
     assert run([*command, "--api-key", text]) == 0
-    monkeypatch.setenv("SOSP_API_KEY", text)
-    assert run(command) == 0
+    for written in (text, f"{text}\n", f" {text}\r\n"):
+        monkeypatch.setenv("SOSP_API_KEY", written)
+        assert run(command) == 0
+    capsys.readouterr()
+    monkeypatch.setenv("SOSP_API_KEY", f"{text}\u00e9")
+    assert run(command) == 2
+    shown = capsys.readouterr().err
+    assert shown.endswith("[key_unusable]\n")
+    assert text not in shown
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +252,16 @@ def test_a_body_that_trickles_is_given_up(open_site: Stack) -> None:
         for _ in range(3):
             connection.sendall(b"x")
             time.sleep(0.2)
+        assert connection.recv(100).startswith(b"HTTP/1.1 408")
+    assert time.monotonic() - began < 5
+
+
+def test_a_body_that_stops_is_given_up_however_much_of_it_came(open_site: Stack) -> None:
+    began = time.monotonic()
+    with socket.create_connection(open_site.listener.getsockname()) as connection:
+        head = b"POST /v1/models HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n"
+        connection.sendall(head + bytes(100_000))
+        connection.settimeout(10)
         assert connection.recv(100).startswith(b"HTTP/1.1 408")
     assert time.monotonic() - began < 5
 

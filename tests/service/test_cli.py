@@ -276,6 +276,20 @@ def test_jobs_are_looked_after_from_the_command_line(
         assert document(capsys)["error"]["code"] == "not_found"
 
 
+def test_a_job_without_a_result_is_not_downloaded_in_silence(
+    bench: Bench, files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOSP_SERVER", bench.stack.url)
+    job = bench.submit(queue="bench.absent")
+    command = ["jobs", "download", job.id, "-o", str(files / "none")]
+    assert run(command) == 1
+    assert "is queued" in (shown := capsys.readouterr().err)
+    assert shown.endswith("[job_not_finished]\n")
+    job.cancel()
+    assert run(command) == 1
+    assert capsys.readouterr().err.endswith("was cancelled [cancelled]\n")
+
+
 def test_help_is_quick_and_complete() -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     shown = subprocess.check_output([sys.executable, "-m", "service.cli", "--help"], text=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -12,7 +13,17 @@ from typing import ClassVar
 
 import pytest
 
-from service.client import ApiError, Client, Corrupted, InTheWay, JobFailed, Unreachable, WaitTimeout
+from service.client import (
+    ApiError,
+    Client,
+    Corrupted,
+    InTheWay,
+    JobFailed,
+    JobNotFinished,
+    KeyUnusable,
+    Unreachable,
+    WaitTimeout,
+)
 from service.jobs.states import JobState
 from tests.live import Bench, Stack, npy_bytes, running_stack
 
@@ -106,6 +117,17 @@ def test_waiting_survives_a_server_that_is_killed_and_comes_back(tmp_path: Path)
         thread.join()
 
 
+def test_waiting_ends_when_the_server_stays_away(tmp_path: Path) -> None:
+    with running_stack(tmp_path / "data") as stack, Client(stack.url, patience_s=1.0) as client:
+        job = Bench(stack, client, tmp_path).submit()
+        stack.stop_api(signal.SIGKILL)
+        stack.listener.close()
+        began = time.monotonic()
+        with pytest.raises(Unreachable):
+            job.wait(30)
+        assert time.monotonic() - began < 5
+
+
 def test_a_server_that_never_was_there_is_given_up_soon() -> None:
     began = time.monotonic()
     with Client("http://127.0.0.1:9") as client, pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"):
@@ -121,6 +143,8 @@ class Flaky(BaseHTTPRequestHandler):
     body: ClassVar[bytes] = b""
     cut: ClassVar[list[int]] = []
     ranges: ClassVar[list[str]] = []
+    slow_s: ClassVar[float] = 0.0
+    compresses: ClassVar[bool] = False
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -128,6 +152,7 @@ class Flaky(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.keys.append(self.headers["Idempotency-Key"])
+        time.sleep(self.slow_s)
         self.answer(self.statuses.pop(0) if self.statuses else 202, self.body)
 
     def do_GET(self) -> None:
@@ -138,6 +163,9 @@ class Flaky(BaseHTTPRequestHandler):
             return
         content = b"0123456789"[start:]
         self.send_response(206 if start else 200)
+        if self.compresses and "gzip" in self.headers.get("Accept-Encoding", ""):
+            content = gzip.compress(content)
+            self.send_header("Content-Encoding", "gzip")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content[: self.cut.pop(0)] if self.cut else content)
@@ -153,6 +181,7 @@ class Flaky(BaseHTTPRequestHandler):
 @pytest.fixture
 def flaky() -> Iterator[str]:
     Flaky.statuses, Flaky.keys, Flaky.cut, Flaky.ranges = [], [], [], []
+    Flaky.slow_s, Flaky.compresses = 0.0, False
     with ThreadingHTTPServer(("127.0.0.1", 0), Flaky) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -178,6 +207,14 @@ def test_a_submission_is_repeated_under_one_key(bench: Bench, flaky: str) -> Non
         assert client.submit("mdl_x", "dat_x").view.finished
     assert len(Flaky.keys) == 3
     assert len(set(Flaky.keys)) == 1
+
+
+def test_a_try_that_took_longer_than_the_patience_is_not_the_last(bench: Bench, flaky: str) -> None:
+    Flaky.body, Flaky.statuses, Flaky.slow_s = job_json(bench, DIGITS), [503], 0.6
+    with Client(flaky, patience_s=0.5) as client:
+        client.job("job_x")
+        assert client.submit("mdl_x", "dat_x").view.finished
+    assert len(Flaky.keys) == 2
 
 
 def test_a_download_goes_on_where_it_broke_off(bench: Bench, flaky: str) -> None:
@@ -208,3 +245,28 @@ def test_a_download_that_differs_is_not_kept(bench: Bench, flaky: str) -> None:
     with Client(flaky) as client, pytest.raises(Corrupted, match=r"model\.onnx"):
         client.job("job_x").download(bench.files / "out")
     assert list((bench.files / "out").iterdir()) == []
+
+
+def test_a_download_is_not_compressed_on_its_way(bench: Bench, flaky: str) -> None:
+    Flaky.body, Flaky.compresses = job_json(bench, DIGITS), True
+    with Client(flaky) as client:
+        files = client.job("job_x").download(bench.files / "out")
+    assert files["model.onnx"].read_bytes() == b"0123456789"
+
+
+def test_there_is_nothing_to_download_of_a_job_without_a_result(bench: Bench) -> None:
+    job = bench.submit()
+    with pytest.raises(JobNotFinished, match="queued") as caught:
+        job.download(bench.files / "out")
+    assert (caught.value.job_id, caught.value.state) == (job.id, JobState.QUEUED)
+    job.cancel()
+    with pytest.raises(JobFailed, match="cancelled"):
+        job.download(bench.files / "out")
+    assert not (bench.files / "out").exists()
+
+
+@pytest.mark.parametrize("key", ["sosp_ä", "sosp_a b", "sosp_a\nb"])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_repeated(key: str) -> None:
+    with pytest.raises(KeyUnusable) as caught:
+        Client("http://127.0.0.1:9", key)
+    assert "sosp_" not in str(caught.value)

@@ -119,6 +119,35 @@ def test_events_begin_where_the_client_stopped_and_end_with_the_job(
     rest = http.get(job["links"]["events"], headers={"Last-Event-ID": "1"})
     assert "id: 1" not in rest.text
     assert '"state":"cancelled"' in rest.text
+    # What EventSource asks when the stream has ended; anything else than 204 and it asks for ever.
+    over = http.get(job["links"]["events"], headers={"Last-Event-ID": "2"}, timeout=5)
+    assert (over.status_code, over.content) == (204, b"")
+    assert "text/event-stream" in http.get(job["links"]["events"]).headers["content-type"]
+
+
+def test_a_stream_after_an_event_that_never_was_ends_with_the_job(
+    http: httpx.Client, order: dict[str, Any]
+) -> None:
+    job = http.post("/v1/jobs", json=order).json()
+    timer = threading.Timer(0.5, lambda: http.post(job["links"]["cancel"]))
+    timer.start()
+    stream = http.get(job["links"]["events"], headers={"Last-Event-ID": "99"}, timeout=10)
+    timer.join()
+    assert '"state":"cancelled"' in stream.text
+
+
+def test_head_answers_as_get_does_without_the_body(http: httpx.Client, order: dict[str, Any]) -> None:
+    job = http.post("/v1/jobs", json=order).json()
+    paths = ["/", "/healthz", "/docs", "/v1/jobs", "/v1/recipes/quick", "/metrics", "/openapi.json"]
+    for path in (*paths, job["links"]["self"], job["links"]["artifacts"], f"/jobs/{job['id']}"):
+        got, head = http.get(path), http.head(path)
+        assert (head.status_code, head.content) == (200, b""), path
+        assert head.headers["content-type"] == got.headers["content-type"]
+        assert "content-length" in head.headers
+    assert http.head(job["links"]["self"]).headers["ETag"] == '"1"'
+    assert http.head("/v1/jobs/job_x").status_code == 404
+    assert http.head(job["links"]["cancel"]).status_code == 405
+    http.post(job["links"]["cancel"])
 
 
 def test_lists_are_filtered_and_cut_into_pages(http: httpx.Client, order: dict[str, Any]) -> None:

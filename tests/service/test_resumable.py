@@ -6,6 +6,8 @@ import base64
 import hashlib
 import signal
 import socket
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from service import flows
 from service.client import Client
 from service.deps import assemble
 from service.jobs.tables import Role
+from service.transport import Send, Step
 from tests.live import Stack, model_bytes, running_stack, until
 
 PIECE_TYPE = "application/offset+octet-stream"
@@ -145,22 +148,65 @@ def test_a_file_that_is_no_good_is_refused_and_gone(
     assert left(api) == []
 
 
+def sending(stack: Stack, place: str, some: bytes, announced: int) -> socket.socket:
+    """A connection that has begun to send an upload, and holds it."""
+    head = (
+        f"PATCH {place} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {PIECE_TYPE}\r\n"
+        f"Upload-Offset: 0\r\nContent-Length: {announced}\r\n\r\n"
+    )
+    connection = socket.create_connection(("127.0.0.1", stack.http.base_url.port or 0))
+    connection.sendall(head.encode() + some)
+    inode = (stack.settings.data_dir / "uploads" / place.rpartition("/")[2]).stat().st_ino
+    until(lambda: f":{inode} " in Path("/proc/locks").read_text())
+    return connection
+
+
 def test_what_arrived_before_the_connection_broke_counts(api: Stack) -> None:
     content = model_bytes(["broken", "y" * 4000])
     place = begin(api, content)
-    head = (
-        f"PATCH {place} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {PIECE_TYPE}\r\n"
-        f"Upload-Offset: 0\r\nContent-Length: {len(content)}\r\n\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", api.http.base_url.port or 0)) as connection:
-        connection.sendall(head.encode() + content[:3000])
-        inode = (api.settings.data_dir / "uploads" / place.rpartition("/")[2]).stat().st_ino
-        until(lambda: f":{inode} " in Path("/proc/locks").read_text())  # the first request has begun
+    with sending(api, place, content[:3000], len(content)):
         busy = send(api, place, 0, b"x")
         assert code(busy) == (423, "upload_busy")
         assert busy.headers["Retry-After"]
     until(lambda: offset(api, place) == 3000)
     assert send(api, place, 3000, content[3000:]).status_code == 204
+
+
+def outrun(stack: Stack, place: str, content: bytes) -> None:
+    """Another request appends first."""
+    assert send(stack, place, 0, content[:700]).status_code == 204
+
+
+def occupy(stack: Stack, place: str, content: bytes) -> None:
+    """An earlier request, whose answer was lost, has the upload for a moment longer."""
+    threading.Timer(0.5, sending(stack, place, content[:700], len(content)).close).start()
+
+
+@pytest.mark.parametrize("interfere", [outrun, occupy])
+def test_a_client_goes_on_from_where_another_request_left_the_upload(
+    api: Stack,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    interfere: Callable[[Stack, str, bytes], None],
+) -> None:
+    monkeypatch.setattr(flows, "PIECE", 2000)
+    file = tmp_path / "net.onnx"
+    file.write_bytes(content := model_bytes(["raced", interfere.__name__, "r" * 4000]))
+    offsets: list[str] = []
+    with Client(api.url) as client:
+        take = client._transport._take
+
+        def take_late(step: Step) -> object:
+            if isinstance(step, Send) and step.method == "PATCH":
+                if not offsets:
+                    interfere(api, step.path, content)
+                offsets.append(step.options["headers"]["Upload-Offset"])
+            return take(step)
+
+        monkeypatch.setattr(client._transport, "_take", take_late)
+        assert client.upload_model(file).sha256 == hashlib.sha256(content).hexdigest()
+    assert offsets[0] == "0"
+    assert "700" in offsets
 
 
 def test_uploads_of_others_do_not_exist_and_declared_sizes_count(tmp_path: Path) -> None:

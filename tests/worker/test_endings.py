@@ -36,7 +36,21 @@ def test_artifacts_have_tags_ranges_and_a_policy(bench: Bench) -> None:
     assert (part.status_code, part.content) == (206, model.content[2:6])
     last = bench.stack.get(f"{path}/model.onnx", headers={"Range": "bytes=-3"})
     assert (last.status_code, last.content) == (206, model.content[-3:])
-    for nonsense in ("bytes=9999-", "bytes=5-2", "bytes=-0", "bytes=-", "lines=1-2", "bytes=x"):
+    for ignored in (
+        {"Range": "lines=1-2"},
+        {"Range": "nonsense"},
+        {"Range": "bytes=2-5", "If-Range": '"another"'},
+        {"Range": "bytes=9999-", "If-Range": '"another"'},
+        {"Range": "bytes=9999-", "If-Range": "Sat, 01 Jan 2000 00:00:00 GMT"},
+    ):
+        whole = bench.stack.get(f"{path}/model.onnx", headers=ignored)
+        assert (whole.status_code, whole.content) == (200, model.content), ignored
+    # Ranges are defined for GET alone.
+    head = bench.stack.http.head(f"{path}/model.onnx", headers={"Range": "bytes=9999-"})
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("ETag", "Content-Length", "Content-Disposition"):
+        assert head.headers[name] == model.headers[name]
+    for nonsense in ("bytes=9999-", "bytes=5-2", "bytes=-0", "bytes=-", "bytes=x", "Bytes=9999-"):
         answer = bench.stack.get(f"{path}/model.onnx", headers={"Range": nonsense})
         assert (answer.status_code, answer.json()["code"]) == (416, "range_unsatisfiable"), nonsense
     assert bench.stack.get(f"{path}/log.txt").status_code == 404
