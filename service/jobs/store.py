@@ -134,15 +134,14 @@ class Jobs:
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop: at once if it is queued, soon if it runs, nothing if it has ended."""
         with self._db.write() as session:
-            job = self._get(session, job_id)
-            if job.state in TERMINAL:
+            # Held: a worker that puts it back at this moment does so before, or hears of us.
+            job = self._get(session, job_id, hold=True)
+            if job.state in TERMINAL or job.cancel_requested:
                 return job
             asked = {"cancel_requested": True}
-            return (
-                move(session, job_id, JobState.CANCELLED, Job.state == JobState.QUEUED, **asked)
-                or change(session, job_id, Job.cancel_requested.is_(False), kind="state", **asked)
-                or _reload(session, job_id)
-            )
+            if job.state is JobState.QUEUED:
+                return move(session, job_id, JobState.CANCELLED, **asked) or job
+            return change(session, job_id, kind="state", **asked) or job
 
     def delete(self, job_id: str) -> None:
         """Forget a job that has ended."""
@@ -152,8 +151,9 @@ class Jobs:
                 raise JobNotFinished(id=job_id, state=job.state)
             session.delete(job)
 
-    def _get(self, session: Session, job_id: str) -> Job:
+    def _get(self, session: Session, job_id: str, *, hold: bool = False) -> Job:
         query = select(Job).where(Job.id == job_id, self._caller.sees(Job))
+        query = query.with_for_update() if hold else query
         job = session.scalar(query) if ids.is_id(job_id, ids.JOB) else None
         if job is None:
             raise NotFound(kind="job", id=job_id)
@@ -182,10 +182,6 @@ class Jobs:
 
 def _attempts(job_id: str) -> Select[JobAttempt]:
     return select(JobAttempt).where(JobAttempt.job_id == job_id).order_by(JobAttempt.fence)
-
-
-def _reload(session: Session, job_id: str) -> Job:
-    return session.get_one(Job, job_id, populate_existing=True)
 
 
 def _remember(key: str, order: JobOrder, job: Job) -> IdempotencyKey:
