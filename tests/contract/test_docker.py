@@ -120,10 +120,17 @@ def test_a_profile_chooses_the_worker() -> None:
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
 
 
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_a_job_for_one_kind_of_worker_goes_to_no_other(kind: str) -> None:
+    told = SERVICES[f"worker-{kind}"]["environment"]["SOSP_QUEUES"]
+    assert told == f"${{SOSP_QUEUES:-any,{kind}}}"
+
+
 def test_api_and_workers_share_data_and_settings() -> None:
     for name in OURS:
         assert SERVICES[name]["volumes"] == ["data:/data"]
-        assert SERVICES[name]["environment"] == SERVICES["api"]["environment"]
+        told = SERVICES[name]["environment"] | {"SOSP_QUEUES": None}
+        assert told == SERVICES["api"]["environment"]
     assert SERVICES["api"]["environment"]["SOSP_DATA_DIR"] == "/data"
     assert "redis" not in SERVICES["api"]["volumes"]
 
@@ -139,7 +146,7 @@ def test_every_setting_can_be_given_in_the_env_file_and_no_other_is_named() -> N
 def test_every_variable_of_the_compose_file_is_in_the_example() -> None:
     wanted = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
     offered = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    assert offered - SETTINGS == wanted | {"COMPOSE_PROFILES"}
+    assert offered - SETTINGS == (wanted - SETTINGS) | {"COMPOSE_PROFILES"}
 
 
 def test_the_settings_of_the_containers_are_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
