@@ -155,6 +155,22 @@ def test_every_address_of_a_thing_hides_it_from_other_owners(site: Site) -> None
     assert site.ada.post(f"/v1/jobs/{job['id']}/cancel").status_code == 200
 
 
+def test_a_job_that_an_administrator_tries_again_stays_its_owners(site: Site) -> None:
+    made = site.ada.post("/v1/jobs", json=upload(site.ada)).json()
+    assert site.ada.post(made["links"]["cancel"]).status_code == 200
+    header = {"Idempotency-Key": "retry"}
+    again, repeated = (site.admin.post(f"/v1/jobs/{made['id']}/retry", headers=header) for _ in range(2))
+    job = again.json()["id"]
+    assert repeated.json()["id"] == job
+    assert site.ada.get(f"/v1/jobs/{job}").status_code == 200
+    assert site.bob.get(f"/v1/jobs/{job}").status_code == 404
+    # The key is the administrator's: it is still the owner's to use.
+    other = site.ada.post(f"/v1/jobs/{made['id']}/retry", headers=header).json()["id"]
+    assert other != job
+    for started in (job, other):
+        assert site.ada.post(f"/v1/jobs/{started}/cancel").status_code == 200
+
+
 def test_idempotency_keys_of_two_owners_do_not_meet(site: Site) -> None:
     header = {"Idempotency-Key": "same"}
     made = [client.post("/v1/jobs", json=upload(client), headers=header) for client in (site.ada, site.bob)]
