@@ -15,6 +15,7 @@ ServiceError(SospError)
 │   ├── Unauthenticated         reason
 │   ├── Forbidden               role
 │   ├── HostRefused             host
+│   ├── ProxyRefused            header
 │   ├── OriginRefused           origin
 │   ├── FormRefused
 │   ├── TooManyRequests         retry_after_s
@@ -58,6 +59,7 @@ from service.errors.request import (
     NotFound,
     OffsetMismatch,
     OriginRefused,
+    ProxyRefused,
     QueueFull,
     QuotaExceeded,
     RangeUnsatisfiable,
@@ -104,6 +106,7 @@ __all__ = [
     "ProcessExited",
     "ProcessKilled",
     "ProcessorTimeExceeded",
+    "ProxyRefused",
     "QueueFull",
     "QuotaExceeded",
     "RangeUnsatisfiable",

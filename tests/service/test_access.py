@@ -236,7 +236,11 @@ def open_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         ({"Origin": "https://evil.example"}, 403, "origin_refused"),
         ({"Origin": "null"}, 403, "origin_refused"),
         ({"Origin": "http://localhost:8000"}, 200, ""),
-        ({"X-Forwarded-For": "203.0.113.9"}, 401, "unauthenticated"),
+        ({"X-Forwarded-For": "203.0.113.9"}, 421, "proxy_refused"),
+        ({"X-Forwarded-Proto": "https"}, 421, "proxy_refused"),
+        ({"Forwarded": "for=127.0.0.1"}, 421, "proxy_refused"),
+        ({"Via": "1.1 caddy"}, 421, "proxy_refused"),
+        ({"X-Real-IP": "127.0.0.1"}, 421, "proxy_refused"),
     ],
     ids=str,
 )
