@@ -28,6 +28,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SETTINGS = {f"SOSP_{name.upper()}" for name in Settings.model_fields}
 # The address inside the container is part of the command; the one outside is API_BIND and API_PORT.
 FIXED_BY_COMMAND = {"SOSP_HOST", "SOSP_PORT"}
+# Of Uvicorn; nobody is believed unless named.
+BELIEVED = "${FORWARDED_ALLOW_IPS:-}"
 
 Instruction = tuple[str, str]
 
@@ -129,7 +131,7 @@ def test_a_job_for_one_kind_of_worker_goes_to_no_other(kind: str) -> None:
 def test_api_and_workers_share_data_and_settings() -> None:
     for name in OURS:
         assert SERVICES[name]["volumes"] == ["data:/data"]
-        told = SERVICES[name]["environment"] | {"SOSP_QUEUES": None}
+        told = SERVICES[name]["environment"] | {"SOSP_QUEUES": None, "FORWARDED_ALLOW_IPS": BELIEVED}
         assert told == SERVICES["api"]["environment"]
     assert SERVICES["api"]["environment"]["SOSP_DATA_DIR"] == "/data"
     assert "redis" not in SERVICES["api"]["volumes"]
@@ -137,7 +139,8 @@ def test_api_and_workers_share_data_and_settings() -> None:
 
 def test_every_setting_can_be_given_in_the_env_file_and_no_other_is_named() -> None:
     passed_on = SERVICES["api"]["environment"].keys()
-    assert passed_on == SETTINGS - FIXED_BY_COMMAND, "docker-compose.yml and service/settings.py differ"
+    ours = SETTINGS - FIXED_BY_COMMAND
+    assert passed_on == ours | {"FORWARDED_ALLOW_IPS"}, "docker-compose.yml and service/settings.py differ"
     for path in [*DOCKERFILES, ".env.example", "docker/README.md", "docker-compose.yml"]:
         named = set(re.findall(r"\bSOSP_[A-Z_]+\b", (ROOT / path).read_text()))
         assert named <= SETTINGS, path
@@ -151,7 +154,7 @@ def test_every_variable_of_the_compose_file_is_in_the_example() -> None:
 
 def test_the_settings_of_the_containers_are_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in SERVICES["api"]["environment"].items():
-        if value is not None:
+        if value is not None and name in SETTINGS:
             monkeypatch.setenv(name, value.replace("/run/secrets", str(tmp_path)))
     for name in SERVICES["api"]["secrets"]:
         (tmp_path / name).write_text("se/cret\n")
