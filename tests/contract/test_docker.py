@@ -284,3 +284,21 @@ def test_what_is_copied_exists_and_is_let_through(path: str) -> None:
             *sources, _ = copy.split()
             assert {source.removesuffix("/") for source in sources} <= let_through
             assert all((ROOT / source).exists() for source in sources)
+
+
+def commands(text: str) -> list[str]:
+    """What a shell gets to see of a block."""
+    return [line.partition("  #")[0].strip() for line in text.splitlines() if line.strip()]
+
+
+def test_both_guides_take_the_same_steps() -> None:
+    readme, guide = (ROOT / name for name in ("docker/README.md", "docs/how-to/deployment.md"))
+    start = readme.read_text().partition("## Start\n")[2].partition("\nFor a GPU")[0]
+    blocks = re.findall(r"```sh\n(.*?)```", guide.read_text(), re.DOTALL)
+    assert commands(start) in [commands(block) for block in blocks]
+
+
+def test_everything_is_saved_before_it_is_replaced() -> None:
+    told = (ROOT / "docker/README.md").read_text().partition("## Upgrade\n")[2]
+    places = [told.index(step) for step in ("pg_dump", "compose stop", "tar -czf", "git pull", "compose up")]
+    assert places == sorted(places)
