@@ -8,6 +8,7 @@ https://www.standardwebhooks.com, and sent again until one is answered with 2xx.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import datetime
@@ -35,6 +36,7 @@ from service.settings import Settings
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 PORTS = {"https": 443, "http": 80}
+#: Of a whole try: somebody who drips an answer is never silent for long, and holds up all others.
 TIMEOUT_S = 10.0
 #: While one process sends a message no other does; longer than a try can take.
 TURN_S = 60.0
@@ -202,14 +204,23 @@ class Callbacks:
         try:
             target = httpx.URL(url).copy_with(host=self.policy.address(url))
             told = {"sni_hostname": parts.hostname}  # the certificate has to be the name's
-            # Nothing of the environment: no proxy, no credentials of a .netrc file.
-            with (
-                httpx.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as http,
-                http.stream("POST", target, content=body, headers=headers, extensions=told) as answer,
-            ):
-                return answer.is_success, f"status {answer.status_code}"  # what it says is not read
+            answer = asyncio.run(_post(target, content=body, headers=headers, extensions=told))
+            return answer.is_success, f"status {answer.status_code}"
+        except TimeoutError:
+            return False, f"no answer within {TIMEOUT_S:g} s"
         except (CallbackForbidden, httpx.HTTPError, httpx.InvalidURL) as error:
             return False, str(error) or type(error).__name__
+
+
+async def _post(target: httpx.URL, **sent: Any) -> httpx.Response:
+    """The head of the answer; what else it says is not read."""
+    # Nothing of the environment: no proxy, no credentials of a .netrc file.
+    async with (
+        asyncio.timeout(TIMEOUT_S),
+        httpx.AsyncClient(timeout=None, follow_redirects=False, trust_env=False) as http,
+        http.stream("POST", target, **sent) as answer,
+    ):
+        return answer
 
 
 def message(job: Job, now: int) -> bytes:

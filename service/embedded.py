@@ -20,6 +20,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.app import create_app
+from service.devices import require_present
 from service.errors import CannotStart
 from service.guard import is_loopback
 from service.jobs.keys import Keys
@@ -79,13 +80,14 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
     """Serve until interrupted; ``on_ready`` is called with the address once requests are accepted.
 
     Raises:
-        CannotStart: Another server uses the data directory, the address is taken, or it can be
-            reached from elsewhere and there is no API key.
+        CannotStart: Another server uses the data directory, the address is taken, it can be reached
+            from elsewhere and there is no API key, or a device that jobs shall compute on is absent.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with _sole_user_of(settings):
         app = create_app(settings)
         _require_keys_elsewhere(settings, app.state.parts.keys)
+        require_present(settings.devices)
         _run(settings, app, on_ready)
 
 

@@ -2,13 +2,14 @@
 
 With keys, every request under ``/v1``, to ``/metrics`` and to a page names one, or has the cookie of
 somebody who signed in with one. Without, as long as none was ever made, only this machine is served,
-under its own names, and no page of another site.
+under its own names, and no page of another site, nor anything a proxy says it passes on.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import math
+import re
 from urllib.parse import urlsplit
 
 from sqlalchemy.exc import DBAPIError
@@ -23,6 +24,7 @@ from service.errors import (
     FormRefused,
     HostRefused,
     OriginRefused,
+    ProxyRefused,
     TooManyRequests,
     Unauthenticated,
 )
@@ -38,6 +40,7 @@ from sosp_core.errors import SospError
 GUARDED = ("/v1", "/metrics")
 ADMINS = ("/metrics",)
 # A form brings its token in the body, which the page that reads it checks; see service.web.forms.
+PROXIED = re.compile(r"via|forwarded|x-forwarded-.*|x-real-ip")
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -126,8 +129,11 @@ class Guard:
 def require_this_machine(scope: Scope, headers: Headers) -> None:
     """Refuse what comes from elsewhere, or from a web page that made a browser of this machine ask.
 
-    A page can have its own name resolve to 127.0.0.1 (DNS rebinding): then the Host header tells.
+    A page can have its own name resolve to 127.0.0.1 (DNS rebinding): then the Host header tells. A proxy
+    on this machine may pass others' requests on under its own address; not every one says so.
     """
+    if passed_on := next(filter(PROXIED.fullmatch, headers.keys()), None):
+        raise ProxyRefused(header=clean(passed_on, 100))
     host = headers.get("host", "")
     client = scope.get("client")
     if client is not None and client[0] and not is_loopback(client[0]):

@@ -39,6 +39,7 @@ STATUS: Mapping[type[SospError], int] = {
     service_errors.Unauthenticated: 401,
     service_errors.Forbidden: 403,
     service_errors.HostRefused: 421,
+    service_errors.ProxyRefused: 421,
     service_errors.OriginRefused: 403,
     service_errors.FormRefused: 403,
     service_errors.TooManyRequests: 429,

@@ -20,6 +20,7 @@ SHORTEST_SECRET = 24
 # ``any`` runs on whatever is free, ``cpu`` and ``gpu`` on workers that say so, and ``bench.<label>``
 # on the very hardware whose speed matters.
 QUEUE = r"any|cpu|gpu|bench\.[a-z0-9][a-z0-9-]{0,31}"
+DEVICE = r"cpu|cuda(:[0-9]{1,3})?"
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -179,6 +180,14 @@ class Settings(BaseSettings):
         for name in value.split(","):
             if not re.fullmatch(QUEUE, name.strip(), re.ASCII):
                 raise ValueError(f"{name!r} is not a queue: any, cpu, gpu or bench.<label>")
+        return value
+
+    @field_validator("devices")
+    @classmethod
+    def _are_devices(cls, value: str) -> str:
+        for name in value.split(",") if value else ():
+            if not re.fullmatch(DEVICE, name.strip(), re.ASCII):
+                raise ValueError(f"{name!r} is no device: cpu, cuda or cuda:N")
         return value
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sosp_core.errors import RecipeInvalid
+from sosp_core.errors import DeviceAbsent, RecipeInvalid
 
 LIBRARIES = ("onnx", "onnxruntime", "onnx-ir", "onnx2torch", "torch", "numpy")
 
@@ -24,7 +24,8 @@ def pick_devices(names: str | None) -> tuple[torch.device, ...]:
             together. A GPU is named once; ``cpu,cpu`` are two processes.
 
     Raises:
-        RecipeInvalid: A named device does not exist here, or they do not go together.
+        RecipeInvalid: A name is no device's, or they do not go together.
+        DeviceAbsent: A named device does not exist here.
     """
     if names is None:
         return (torch.device("cuda" if torch.cuda.is_available() else "cpu"),)
@@ -49,7 +50,7 @@ def _device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise RecipeInvalid(field="device", reason=f"{name!r} is not supported; use cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise RecipeInvalid(field="device", reason=f"{name!r} is not present on this machine")
+        raise DeviceAbsent(device=name)
     return device
 
 

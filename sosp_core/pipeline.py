@@ -71,6 +71,7 @@ def compress(
         CheckFailed: A result did not prove itself.
         TrainingDiverged: Fine-tuning did not stay finite.
         OutOfMemory: On the device named.
+        DeviceAbsent: ``device`` names one that is not there.
         DeviceLost: One of several devices is gone.
         Cancelled: ``progress`` asked to stop.
     """

@@ -9,12 +9,15 @@ import warnings
 
 from celery.platforms import SecurityWarning
 
+from service.devices import require_present
 from service.errors import CannotStart
 from service.jobs import queues
 from service.lifeline import die_with
 from service.settings import Settings
 from worker.app import create_worker, run
 
+#: How a worker ends that cannot run with these settings, as ``sosp serve`` does.
+CANNOT_START = 2
 NEEDED = ("onnx", "onnxruntime", "onnx2torch", "torch")
 
 
@@ -40,9 +43,11 @@ def main() -> None:
         *(["--task-events"] if settings.task_events else ["--without-heartbeat"]),
     ]
     try:
+        require_present(settings.devices)
         app = create_worker(settings)
     except CannotStart as error:
-        sys.exit(f"error: {error} [{error.code}]")
+        sys.stderr.write(f"error: {error} [{error.code}]\n")
+        sys.exit(CANNOT_START)
     sys.exit(run(app, options))
 
 

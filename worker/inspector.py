@@ -13,7 +13,7 @@ from typing import Any
 from service.errors import TimeLimitExceeded, UploadDamaged
 from service.jobs.blobs import Blobs
 from service.jobs.failure import tell
-from service.jobs.inspections import Inspections, Request
+from service.jobs.inspections import Inspections, Request, may_pass
 from service.rounds import unbroken
 from service.settings import Settings
 from sosp_core.checkpoints import CheckpointFolder
@@ -64,6 +64,9 @@ class Inspector:
                 found = {"error": tell(error)}
         if found is None:
             self._requests.release(request)
+            return
+        if may_pass(found) and self._requests.again(request):
+            log.warning("%s will be looked at again: %s", request.sha256[:12], found["error"]["detail"])
             return
         self._requests.settle(request, found)
         log.info("inspected %s in %.1f s", request.sha256[:12], time.monotonic() - began)

@@ -16,6 +16,7 @@ ServiceError(SospError)
 │   ├── Unauthenticated         reason
 │   ├── Forbidden               role
 │   ├── HostRefused             host
+│   ├── ProxyRefused            header
 │   ├── OriginRefused           origin
 │   ├── FormRefused
 │   ├── TooManyRequests         retry_after_s
@@ -60,6 +61,7 @@ from service.errors.request import (
     NotFound,
     OffsetMismatch,
     OriginRefused,
+    ProxyRefused,
     QueueFull,
     QuotaExceeded,
     RangeUnsatisfiable,
@@ -107,6 +109,7 @@ __all__ = [
     "ProcessExited",
     "ProcessKilled",
     "ProcessorTimeExceeded",
+    "ProxyRefused",
     "QueueFull",
     "QuotaExceeded",
     "RangeUnsatisfiable",

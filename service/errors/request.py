@@ -175,6 +175,17 @@ class HostRefused(RequestError):
 
 
 @dataclass(eq=False, kw_only=True)
+class ProxyRefused(RequestError):
+    """Without keys whoever can reach the proxy in front could do everything."""
+
+    code: ClassVar[str] = "proxy_refused"
+    header: str
+
+    def __str__(self) -> str:
+        return f"{self.header} says that a proxy is in front; make an API key first: sosp keys create NAME"
+
+
+@dataclass(eq=False, kw_only=True)
 class OriginRefused(RequestError):
     """The request was made by a web page that is not ours."""
 

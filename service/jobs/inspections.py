@@ -22,6 +22,8 @@ from service.jobs.blobs import full_disk
 MOST_TRIES = 3
 # Longer than an inspection may take: who took the request is gone.
 ABANDONED_S = 900.0
+# A failure that may pass is told for so long; who asks after that has the model looked at again.
+PASSING_S = 60.0
 GAVE_UP = {
     "code": "inspection_lost",
     "detail": "looking at this model ended three workers; a job with it would too",
@@ -58,10 +60,13 @@ class Inspections:
         self._version = version("sosp")
 
     def find(self, sha256: str) -> dict[str, Any] | None:
-        """``{"inspection": ...}`` or ``{"error": ...}``; None if this version has not looked yet."""
+        """``{"inspection": ...}`` or ``{"error": ...}``; None if this version has to look (again)."""
+        place = self._result(sha256)
         try:
-            found: dict[str, Any] = json.loads(self._result(sha256).read_text("utf-8"))
+            found: dict[str, Any] = json.loads(place.read_text("utf-8"))
         except (FileNotFoundError, ValueError):
+            return None
+        if may_pass(found) and _age(place) < time.time() - PASSING_S:
             return None
         return found if found.get("version") == self._version else None
 
@@ -95,9 +100,19 @@ class Inspections:
 
     def release(self, request: Request) -> None:
         """Leave a request to somebody else, untried."""
-        before = Request(request.sha256, request.format, request.tries - 1)
+        self._put_back(request, request.tries - 1)
+
+    def again(self, request: Request) -> bool:
+        """Have a request tried once more; False if it has been often enough."""
+        if request.tries >= MOST_TRIES:
+            return False
+        self._put_back(request, request.tries)
+        return True
+
+    def _put_back(self, request: Request, tries: int) -> None:
+        asked = Request(request.sha256, request.format, tries)
         with suppress(FileNotFoundError):
-            (self._root / request.name("taken")).rename(self._root / before.name("asked"))
+            (self._root / request.name("taken")).rename(self._root / asked.name("asked"))
 
     def _revive(self) -> None:
         for path in self._root.glob("*.taken"):
@@ -107,6 +122,11 @@ class Inspections:
 
     def _result(self, sha256: str) -> Path:
         return self._root / f"{sha256}.json"
+
+
+def may_pass(found: dict[str, Any]) -> bool:
+    """Whether a failure was the machine's rather than the model's."""
+    return bool(found.get("error", {}).get("retryable"))
 
 
 def _age(path: Path) -> float:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from service.jobs.artifacts import Artifact
 from service.jobs.database import Database
 from service.jobs.quotas import Quotas, lock_of
-from service.jobs.records import change, end_attempt, move, rows_changed
+from service.jobs.records import change, end_attempt, move, requeue, rows_changed
 from service.jobs.states import ANY, JobState
 from service.jobs.tables import Dataset, Job, JobAttempt, Model, Worker, clock
 
@@ -118,7 +118,10 @@ class Leases:
         return changed is not None
 
     def succeed(self, claim: Claim, artifacts: list[Artifact], metrics: Mapping[str, Any]) -> bool:
-        """End the job well; False if the lease is no longer ours."""
+        """End the job well; False if the lease is no longer ours.
+
+        May be repeated: whoever did not hear whether it was recorded is told that it was.
+        """
         values = {
             "artifacts": [artifact.record() for artifact in artifacts],
             "artifact_bytes": sum(artifact.size for artifact in artifacts),
@@ -128,7 +131,7 @@ class Leases:
             "message": "",
             "error": None,
         }
-        return self._end(claim, JobState.SUCCEEDED, "succeeded", **values)
+        return self._end(claim, JobState.SUCCEEDED, "succeeded", **values) or self._has_succeeded(claim)
 
     def fail(self, claim: Claim, error: dict[str, Any]) -> bool:
         """End the job for good; False if the lease is no longer ours."""
@@ -137,22 +140,30 @@ class Leases:
     def retry(self, claim: Claim, error: dict[str, Any], *, pause_s: float) -> bool:
         """Put the job back after an attempt that failed; False if the lease is no longer ours.
 
-        What made it fail may need time to pass: nobody takes it up before ``pause_s`` are over.
+        What made it fail may need time to pass: nobody takes it up before ``pause_s`` are over. If the
+        user asked to stop meanwhile, it ends instead.
         """
-        later = {"published_at": None, "not_before": clock() + pause_s}
-        return self._end(claim, JobState.QUEUED, "failed", error=error, **later)
+        return self._end(claim, JobState.QUEUED, "failed", error=error, not_before=clock() + pause_s)
 
     def cancel(self, claim: Claim) -> bool:
         """End the job as the user asked; False if the lease is no longer ours."""
         return self._end(claim, JobState.CANCELLED, "cancelled", error=None)
 
     def release(self, claim: Claim) -> bool:
-        """Put the job back untried, as a worker does that shuts down."""
-        return self._end(claim, JobState.QUEUED, "released", attempt=Job.attempt - 1, published_at=None)
+        """Put the job back untried, as a worker does that shuts down; end it if the user asked for that."""
+        return self._end(claim, JobState.QUEUED, "released", attempt=Job.attempt - 1)
+
+    def _has_succeeded(self, claim: Claim) -> bool:
+        ours = Job.id == claim.job_id, Job.fence == claim.fence, Job.state == JobState.SUCCEEDED
+        with self._db.read() as session:
+            return session.scalar(select(Job.id).where(*ours)) is not None
 
     def _end(self, claim: Claim, to: JobState, outcome: str, **values: Any) -> bool:
         with self._db.write() as session:
-            job = move(session, claim.job_id, to, *_held(claim), **values)
+            if to is JobState.QUEUED:
+                job = requeue(session, claim.job_id, *_held(claim), **values)
+            else:
+                job = move(session, claim.job_id, to, *_held(claim), **values)
             if job is None:
                 return False
             end_attempt(session, job, outcome, values.get("error"))

@@ -21,6 +21,8 @@ from service.jobs.states import ANY
 
 RUN_JOB = "sosp.run_job"
 WEEK_S = 7 * 24 * 3600
+#: Written to see whether one can write, and gone soon after.
+PROBE, PROBE_S = "sosp.probe", 60
 
 # A request waits for the message to be sent; the reaper has more time than that.
 IMPATIENT = {"max_retries": 1, "interval_start": 0.1, "interval_step": 0.1, "interval_max": 0.1}
@@ -88,14 +90,16 @@ class Doorbell:
         return True
 
     def answers(self) -> bool:
-        """Whether the broker can be reached now."""
+        """Whether the broker can be reached now and takes messages."""
         with self._celery.connection_for_write() as connection:
             # Redis itself may answer that it is still loading, or forbids this: errors of its library.
             theirs = (*connection.connection_errors, *connection.channel_errors)
             try:
                 connection.default_channel.queue_declare(queue=address(ANY))
+                if self._url.startswith("redis"):  # which may answer and yet refuse whatever needs memory
+                    connection.default_channel.client.set(PROBE, 1, ex=PROBE_S)
             except (*BROKER_ERRORS, *theirs) as error:
-                log.warning("the broker does not answer: %s", error)
+                log.warning("the broker takes no message: %s", error)
                 return False
         return True
 

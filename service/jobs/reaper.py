@@ -16,7 +16,7 @@ from service.jobs.database import Database
 from service.jobs.failure import failure
 from service.jobs.messages import Doorbell
 from service.jobs.quotas import count
-from service.jobs.records import end_attempt, move, rows_changed
+from service.jobs.records import end_attempt, move, requeue, rows_changed
 from service.jobs.states import ANY, JobState
 from service.jobs.tables import IdempotencyKey, Job, JobAttempt, Worker, clock
 
@@ -64,12 +64,10 @@ class Reaper:
             if job is None:
                 return
             lost = failure(WorkerLost(attempt=job.attempt), stage=job.stage, attempt=job.attempt)
-            if job.cancel_requested:
-                moved = move(session, job_id, JobState.CANCELLED, *expired)
-            elif job.attempt >= self.max_attempts:
+            if job.attempt >= self.max_attempts and not job.cancel_requested:
                 moved = move(session, job_id, JobState.FAILED, *expired, error=lost)
             else:
-                moved = move(session, job_id, JobState.QUEUED, *expired, published_at=None)
+                moved = requeue(session, job_id, *expired)
             # The job first, as workers do: one that ends it at this moment keeps its own outcome.
             if moved is not None:
                 end_attempt(session, moved, "lost", lost)

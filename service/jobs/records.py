@@ -40,6 +40,16 @@ def move(
     return job
 
 
+def requeue(session: Session, job_id: str, *guards: ColumnElement[bool], **values: Any) -> Job | None:
+    """Bring a job back into the queue, for somebody to announce; end it if its user asked for that.
+
+    A queued job is cancelled at once: a request that was made while it ran would be heard by nobody.
+    """
+    unasked = Job.cancel_requested.is_(False)
+    waiting = move(session, job_id, JobState.QUEUED, unasked, *guards, published_at=None, **values)
+    return waiting or move(session, job_id, JobState.CANCELLED, *guards, error=None)
+
+
 def announce(session: Session, job: Job, kind: str) -> None:
     """Append the event that shows the job as it now is."""
     data = {name: getattr(job, name) for name in TOLD}

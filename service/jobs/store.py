@@ -46,26 +46,33 @@ class Jobs:
             IdempotencyMismatch: ``key`` was used for another order.
             QueueFull: The caller has too many jobs waiting.
         """
-        owner = self._caller.owner
+        return self._submit(order, key, self._caller.owner)
+
+    def _submit(self, order: JobOrder, key: str | None, owner: str) -> tuple[Job, bool]:
+        """For ``owner``; a ``key`` is its sender's, whoever that is."""
+        sender = self._caller.owner
         with self._db.write() as session:
-            self._db.lock(session, lock_of(owner), *map(lock_on, order.uploads()))
-            if key is not None and (known := session.get(IdempotencyKey, (owner, key))) is not None:
+            self._db.lock(session, lock_of(sender), lock_of(owner), *map(lock_on, order.uploads()))
+            if key is not None and (known := session.get(IdempotencyKey, (sender, key))) is not None:
                 if known.fingerprint != order.fingerprint():
                     raise IdempotencyMismatch(key=key)
                 return session.get_one(Job, known.job_id), False
             self._quotas.require_place(session, owner)
-            job = self._insert(session, order)
+            job = self._insert(session, order, owner)
             if key is not None:
                 session.flush()
-                session.add(_remember(key, order, job))
+                session.add(_remember(sender, key, order, job))
             return job, True
 
     def retry(self, job_id: str, key: str | None = None) -> tuple[Job, bool]:
         """Queue the same again after a failure or a cancellation; what ended stays ended.
 
+        Whoever asks, the new job belongs to the owner of the old one.
+
         Raises:
             JobNotFailed: It runs, waits, or has succeeded.
             NotFound: It does not exist, or its uploads no longer do.
+            QueueFull: Its owner has too many jobs waiting.
         """
         old = self.get(job_id)
         if old.state not in {JobState.FAILED, JobState.CANCELLED}:
@@ -79,7 +86,7 @@ class Jobs:
             retry_of=old.id,
             callback_url=old.callback_url,
         )
-        return self.submit(order, key)
+        return self._submit(order, key, old.owner)
 
     def get(self, job_id: str) -> Job:
         """The job of that id."""
@@ -134,15 +141,14 @@ class Jobs:
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop: at once if it is queued, soon if it runs, nothing if it has ended."""
         with self._db.write() as session:
-            job = self._get(session, job_id)
-            if job.state in TERMINAL:
+            # Held: a worker that puts it back at this moment does so before, or hears of us.
+            job = self._get(session, job_id, hold=True)
+            if job.state in TERMINAL or job.cancel_requested:
                 return job
             asked = {"cancel_requested": True}
-            return (
-                move(session, job_id, JobState.CANCELLED, Job.state == JobState.QUEUED, **asked)
-                or change(session, job_id, Job.cancel_requested.is_(False), kind="state", **asked)
-                or _reload(session, job_id)
-            )
+            if job.state is JobState.QUEUED:
+                return move(session, job_id, JobState.CANCELLED, **asked) or job
+            return change(session, job_id, kind="state", **asked) or job
 
     def delete(self, job_id: str) -> None:
         """Forget a job that has ended."""
@@ -152,14 +158,15 @@ class Jobs:
                 raise JobNotFinished(id=job_id, state=job.state)
             session.delete(job)
 
-    def _get(self, session: Session, job_id: str) -> Job:
+    def _get(self, session: Session, job_id: str, *, hold: bool = False) -> Job:
         query = select(Job).where(Job.id == job_id, self._caller.sees(Job))
+        query = query.with_for_update() if hold else query
         job = session.scalar(query) if ids.is_id(job_id, ids.JOB) else None
         if job is None:
             raise NotFound(kind="job", id=job_id)
         return job
 
-    def _insert(self, session: Session, order: JobOrder) -> Job:
+    def _insert(self, session: Session, order: JobOrder, owner: str) -> Job:
         self._require(session, Model, "model", order.model_id)
         self._require(session, Dataset, "dataset", order.dataset_id)
         if order.evaluation_id is not None:
@@ -167,8 +174,8 @@ class Jobs:
         now = session.scalar(select(clock()))
         # Whoever submits also announces; were it to die in between, the reaper would, a little later.
         times = {"created_at": now, "updated_at": now, "published_at": now}
-        mine = {"owner": self._caller.owner, "traceparent": tracing.parent()}
-        job = Job(id=ids.new(ids.JOB), **mine, **times, **asdict(order))
+        theirs = {"owner": owner, "traceparent": tracing.parent()}
+        job = Job(id=ids.new(ids.JOB), **theirs, **times, **asdict(order))
         session.add(job)
         session.flush()
         announce(session, job, "state")
@@ -184,13 +191,9 @@ def _attempts(job_id: str) -> Select[JobAttempt]:
     return select(JobAttempt).where(JobAttempt.job_id == job_id).order_by(JobAttempt.fence)
 
 
-def _reload(session: Session, job_id: str) -> Job:
-    return session.get_one(Job, job_id, populate_existing=True)
-
-
-def _remember(key: str, order: JobOrder, job: Job) -> IdempotencyKey:
+def _remember(sender: str, key: str, order: JobOrder, job: Job) -> IdempotencyKey:
     return IdempotencyKey(
-        owner=job.owner,
+        owner=sender,
         key=key,
         fingerprint=order.fingerprint(),
         job_id=job.id,

@@ -1,4 +1,8 @@
-"""Reading a posted form: URL-encoded, small, and with the token of the page it came from."""
+"""Reading a posted form: URL-encoded, small, and with the token of the page it came from.
+
+Whoever is not signed in has no secret of their own, and so no token others could not get; therefore the
+browser is asked, too, whose page sent the form.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ from urllib.parse import parse_qs
 
 from fastapi import Depends, Request
 
-from service.errors import ArgumentInvalid, FormRefused
+from service.errors import ArgumentInvalid, FormRefused, OriginRefused
+from service.jobs.text import clean
 from service.web.session import COOKIE, TOKEN_HEADER, Sessions
 
 MOST_FIELDS = 100
@@ -24,8 +29,10 @@ async def read(request: Request) -> Form:
     """The form of this request.
 
     Raises:
+        OriginRefused: A page of another site sent it.
         FormRefused: It does not carry the token of this session.
     """
+    _require_own_page(request)
     body = await request.body()
     try:
         sent = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
@@ -37,6 +44,22 @@ async def read(request: Request) -> Form:
     if not sessions.genuine(request.cookies.get(COOKIE, ""), token):
         raise FormRefused
     return form
+
+
+def _require_own_page(request: Request) -> None:
+    """Refuse what a browser says comes from elsewhere; no page can have it say otherwise.
+
+    By ``Sec-Fetch-Site``, which holds whatever a proxy makes of the host; browsers that do not send it,
+    as without TLS, send ``Origin``.
+    """
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is not None:
+        ours = site in {"same-origin", "none"}
+    else:
+        hosts = {request.headers.get("host"), request.headers.get("x-forwarded-host")}
+        ours = origin is None or origin.partition("://")[2] in hosts
+    if not ours:
+        raise OriginRefused(origin=clean(origin or f"a {site} page", 100))
 
 
 FormDep = Annotated[Form, Depends(read)]

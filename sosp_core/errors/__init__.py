@@ -35,6 +35,7 @@ SospError
 ├── TrainingDiverged            step
 ├── ResourceError               the machine; a retry may help
 │   ├── OutOfMemory             device
+│   ├── DeviceAbsent            device
 │   └── DeviceLost              device, reason
 └── Cancelled                   stage
 
@@ -80,7 +81,14 @@ from sosp_core.errors.proof import (
     WideningDiverged,
     WriteBackDiverged,
 )
-from sosp_core.errors.run import Cancelled, DeviceLost, OutOfMemory, ResourceError, TrainingDiverged
+from sosp_core.errors.run import (
+    Cancelled,
+    DeviceAbsent,
+    DeviceLost,
+    OutOfMemory,
+    ResourceError,
+    TrainingDiverged,
+)
 
 __all__ = [
     "BundleUnreadable",
@@ -94,6 +102,7 @@ __all__ = [
     "DataNotFinite",
     "DataTooLarge",
     "DataUnreadable",
+    "DeviceAbsent",
     "DeviceLost",
     "Diverged",
     "ExternalDataMissing",

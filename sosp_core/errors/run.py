@@ -37,6 +37,17 @@ class OutOfMemory(ResourceError):
 
 
 @dataclass(eq=False, kw_only=True)
+class DeviceAbsent(ResourceError):
+    """The device to compute on is not there."""
+
+    code: ClassVar[str] = "device_absent"
+    device: str
+
+    def __str__(self) -> str:
+        return f"{self.device!r} is not present on this machine"
+
+
+@dataclass(eq=False, kw_only=True)
 class DeviceLost(ResourceError):
     """A process that trained along on another device is gone."""
 

@@ -28,6 +28,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SETTINGS = {f"SOSP_{name.upper()}" for name in Settings.model_fields}
 # The address inside the container is part of the command; the one outside is API_BIND and API_PORT.
 FIXED_BY_COMMAND = {"SOSP_HOST", "SOSP_PORT"}
+# Of Uvicorn; nobody is believed unless named.
+BELIEVED = "${FORWARDED_ALLOW_IPS:-}"
 
 Instruction = tuple[str, str]
 
@@ -120,17 +122,25 @@ def test_a_profile_chooses_the_worker() -> None:
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
 
 
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_a_job_for_one_kind_of_worker_goes_to_no_other(kind: str) -> None:
+    told = SERVICES[f"worker-{kind}"]["environment"]["SOSP_QUEUES"]
+    assert told == f"${{SOSP_QUEUES:-any,{kind}}}"
+
+
 def test_api_and_workers_share_data_and_settings() -> None:
     for name in OURS:
         assert SERVICES[name]["volumes"] == ["data:/data"]
-        assert SERVICES[name]["environment"] == SERVICES["api"]["environment"]
+        told = SERVICES[name]["environment"] | {"SOSP_QUEUES": None, "FORWARDED_ALLOW_IPS": BELIEVED}
+        assert told == SERVICES["api"]["environment"]
     assert SERVICES["api"]["environment"]["SOSP_DATA_DIR"] == "/data"
     assert "redis" not in SERVICES["api"]["volumes"]
 
 
 def test_every_setting_can_be_given_in_the_env_file_and_no_other_is_named() -> None:
     passed_on = SERVICES["api"]["environment"].keys()
-    assert passed_on == SETTINGS - FIXED_BY_COMMAND, "docker-compose.yml and service/settings.py differ"
+    ours = SETTINGS - FIXED_BY_COMMAND
+    assert passed_on == ours | {"FORWARDED_ALLOW_IPS"}, "docker-compose.yml and service/settings.py differ"
     for path in [*DOCKERFILES, ".env.example", "docker/README.md", "docker-compose.yml"]:
         named = set(re.findall(r"\bSOSP_[A-Z_]+\b", (ROOT / path).read_text()))
         assert named <= SETTINGS, path
@@ -139,12 +149,12 @@ def test_every_setting_can_be_given_in_the_env_file_and_no_other_is_named() -> N
 def test_every_variable_of_the_compose_file_is_in_the_example() -> None:
     wanted = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
     offered = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    assert offered - SETTINGS == wanted | {"COMPOSE_PROFILES"}
+    assert offered - SETTINGS == (wanted - SETTINGS) | {"COMPOSE_PROFILES"}
 
 
 def test_the_settings_of_the_containers_are_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in SERVICES["api"]["environment"].items():
-        if value is not None:
+        if value is not None and name in SETTINGS:
             monkeypatch.setenv(name, value.replace("/run/secrets", str(tmp_path)))
     for name in SERVICES["api"]["secrets"]:
         (tmp_path / name).write_text("se/cret\n")
@@ -274,3 +284,21 @@ def test_what_is_copied_exists_and_is_let_through(path: str) -> None:
             *sources, _ = copy.split()
             assert {source.removesuffix("/") for source in sources} <= let_through
             assert all((ROOT / source).exists() for source in sources)
+
+
+def commands(text: str) -> list[str]:
+    """What a shell gets to see of a block."""
+    return [line.partition("  #")[0].strip() for line in text.splitlines() if line.strip()]
+
+
+def test_both_guides_take_the_same_steps() -> None:
+    readme, guide = (ROOT / name for name in ("docker/README.md", "docs/how-to/deployment.md"))
+    start = readme.read_text().partition("## Start\n")[2].partition("\nFor a GPU")[0]
+    blocks = re.findall(r"```sh\n(.*?)```", guide.read_text(), re.DOTALL)
+    assert commands(start) in [commands(block) for block in blocks]
+
+
+def test_everything_is_saved_before_it_is_replaced() -> None:
+    told = (ROOT / "docker/README.md").read_text().partition("## Upgrade\n")[2]
+    places = [told.index(step) for step in ("pg_dump", "compose stop", "tar -czf", "git pull", "compose up")]
+    assert places == sorted(places)

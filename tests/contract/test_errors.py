@@ -68,4 +68,8 @@ def test_the_drawn_tree_is_the_tree() -> None:
 
 
 def test_only_the_machine_is_worth_a_retry() -> None:
-    assert {kind.__name__ for kind in LEAVES if kind.retryable} == {"OutOfMemory", "DeviceLost"}
+    assert {kind.__name__ for kind in LEAVES if kind.retryable} == {
+        "OutOfMemory",
+        "DeviceAbsent",
+        "DeviceLost",
+    }

@@ -85,6 +85,7 @@ def test_workers_are_scaled_by_a_query_that_counts_what_is_to_do(world: World) -
     scaled = found("ScaledObject", "sosp-worker")["spec"]
     assert scaled["scaleTargetRef"]["name"] == found("Deployment", "sosp-worker")["metadata"]["name"]
     assert "replicas" not in found("Deployment", "sosp-worker")["spec"]
+    assert scaled["minReplicaCount"] == 1, "somebody has to answer inspections, which are no rows"
     [trigger] = scaled["triggers"]
     authentication = found("TriggerAuthentication", trigger["authenticationRef"]["name"])
     [secret] = authentication["spec"]["secretTargetRef"]

@@ -21,6 +21,7 @@ from sosp_core.errors import (
     DataMismatch,
     DataNotFinite,
     DataUnreadable,
+    DeviceAbsent,
     InputError,
     ModelInvalid,
     ModelNotOnnx,
@@ -416,11 +417,17 @@ def test_a_fixed_batch_needs_that_many_samples(tmp_path: Path) -> None:
     assert (error.field, error.got) == (INPUT, "7")
 
 
-@pytest.mark.parametrize("name", ["tpu", "cuda:99", "cpu:x", "cpu,tpu", "cpu,", ""])
+@pytest.mark.parametrize("name", ["tpu", "cpu:x", "cpu,tpu", "cpu,", ""])
 def test_an_unknown_device_is_refused(name: str, data: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeInvalid) as caught:
         compress(digits_model(), data, recipe(), out_dir=tmp_path, device=name)
     assert caught.value.field == "device"
+
+
+def test_an_absent_device_is_the_machines_fault(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(DeviceAbsent) as caught:
+        compress(digits_model(), data, recipe(), out_dir=tmp_path, device="cuda:99")
+    assert caught.value.device == "cuda:99"
 
 
 def test_one_sample_is_enough_to_prune_but_not_to_train(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -142,3 +143,9 @@ def test_the_cells_of_the_notebook_run_in_order(tmp_path: Path) -> None:
     done = script(sys.executable, "-W", "ignore", "-c", "\n".join(cells), place=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_nothing_is_installed_from_where_it_is_not_published() -> None:
+    told = [*(ROOT / "docs").rglob("*.md"), *EXAMPLES.rglob("*.yml"), ROOT / "README.md"]
+    named = [path for path in told if re.search(r"pip install [^`\n]*\bsosp\[", path.read_text())]
+    assert named == []

@@ -155,6 +155,22 @@ def test_every_address_of_a_thing_hides_it_from_other_owners(site: Site) -> None
     assert site.ada.post(f"/v1/jobs/{job['id']}/cancel").status_code == 200
 
 
+def test_a_job_that_an_administrator_tries_again_stays_its_owners(site: Site) -> None:
+    made = site.ada.post("/v1/jobs", json=upload(site.ada)).json()
+    assert site.ada.post(made["links"]["cancel"]).status_code == 200
+    header = {"Idempotency-Key": "retry"}
+    again, repeated = (site.admin.post(f"/v1/jobs/{made['id']}/retry", headers=header) for _ in range(2))
+    job = again.json()["id"]
+    assert repeated.json()["id"] == job
+    assert site.ada.get(f"/v1/jobs/{job}").status_code == 200
+    assert site.bob.get(f"/v1/jobs/{job}").status_code == 404
+    # The key is the administrator's: it is still the owner's to use.
+    other = site.ada.post(f"/v1/jobs/{made['id']}/retry", headers=header).json()["id"]
+    assert other != job
+    for started in (job, other):
+        assert site.ada.post(f"/v1/jobs/{started}/cancel").status_code == 200
+
+
 def test_idempotency_keys_of_two_owners_do_not_meet(site: Site) -> None:
     header = {"Idempotency-Key": "same"}
     made = [client.post("/v1/jobs", json=upload(client), headers=header) for client in (site.ada, site.bob)]
@@ -229,7 +245,11 @@ def open_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         ({"Origin": "https://evil.example"}, 403, "origin_refused"),
         ({"Origin": "null"}, 403, "origin_refused"),
         ({"Origin": "http://localhost:8000"}, 200, ""),
-        ({"X-Forwarded-For": "203.0.113.9"}, 401, "unauthenticated"),
+        ({"X-Forwarded-For": "203.0.113.9"}, 421, "proxy_refused"),
+        ({"X-Forwarded-Proto": "https"}, 421, "proxy_refused"),
+        ({"Forwarded": "for=127.0.0.1"}, 421, "proxy_refused"),
+        ({"Via": "1.1 caddy"}, 421, "proxy_refused"),
+        ({"X-Real-IP": "127.0.0.1"}, 421, "proxy_refused"),
     ],
     ids=str,
 )

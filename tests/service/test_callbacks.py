@@ -8,7 +8,9 @@ import hmac
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -120,6 +122,37 @@ def test_who_never_takes_it_is_left_alone_in_the_end(tmp_path: Path, receiver: R
     assert len(receiver.got) == MOST_TRIES + 1
     assert delivery(world, patient).tries == 1
     world.close()
+
+
+def test_an_answer_that_drips_holds_nobody_up(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.callbacks.TIMEOUT_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as dripping:
+        slow = f"http://127.0.0.1:{dripping.getsockname()[1]}"
+        dripper = threading.Thread(target=drip, args=(dripping,))
+        dripper.start()
+        origins = f"http://127.0.0.1:{receiver.port},{slow}"
+        world = World.open(settings(tmp_path, receiver, webhook_origins=origins))
+        first, second = ended(world, f"{slow}/"), ended(world, receiver.url)
+        began = time.monotonic()
+        assert world.parts.callbacks.deliver() == 1
+        assert time.monotonic() - began < 5
+        assert delivery(world, first).outcome == "no answer within 1 s"
+        assert delivery(world, second).delivered_at
+        world.close()
+        dripper.join()
+
+
+def drip(server: socket.socket) -> None:
+    """Answer one request without an end: a byte now and again, for ten seconds at most."""
+    connection, _ = server.accept()
+    with connection, suppress(OSError):
+        connection.recv(2**16)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+        for _ in range(100):
+            time.sleep(0.1)
+            connection.sendall(b"x")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from service.client import Client
 from service.embedded import _listening
@@ -99,3 +100,21 @@ def test_no_answer_waits_for_its_own_head_to_be_acknowledged(tmp_path: Path) -> 
         connection, _ = listener.accept()
         with connection:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+@pytest.mark.parametrize(
+    ("devices", "told"),
+    [
+        ("gpu", "devices: 'gpu' is no device: cpu, cuda or cuda:N"),
+        ("cuda:99", "devices: 'cuda:99' is not present on this machine"),
+    ],
+)
+def test_nothing_starts_with_a_device_that_is_not_there(
+    tmp_path: Path, command: str, devices: str, told: str
+) -> None:
+    arguments = [sys.executable, "-m", "service.cli", command, "--data-dir", str(tmp_path)]
+    environment = os.environ | {"SOSP_DEVICES": devices}
+    refused = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=120)
+    assert refused.stderr == f"error: {told} [cannot_start]\n"
+    assert refused.returncode == 2

@@ -196,6 +196,20 @@ def test_a_broker_that_forbids_is_an_answer_not_an_exception(valkey: str) -> Non
     bell.close()
 
 
+def test_a_broker_without_memory_for_messages_does_not_count_as_there(valkey: str) -> None:
+    bell = Doorbell(valkey)
+    assert bell.answers()
+    with redis.Redis.from_url(valkey) as admin:
+        admin.config_set("maxmemory", "1kb")
+        try:
+            assert not bell.answers()
+            assert not bell.ring("job_x")
+        finally:
+            admin.config_set("maxmemory", "0")
+    assert bell.answers()
+    bell.close()
+
+
 def test_a_job_that_ends_while_it_is_found_lost_keeps_its_ending(world: World) -> None:
     job_id = world.submit()
     claim = world.claim(job_id)

@@ -82,6 +82,41 @@ def test_cancel_ends_a_queued_job_and_asks_a_running_one(world: World) -> None:
     assert world.leases.claim(queued, "late") is None
 
 
+@pytest.mark.parametrize("how", ["release", "retry"])
+def test_a_job_put_back_ends_if_its_user_asked_for_that(world: World, how: str) -> None:
+    job_id = world.submit()
+    claim = world.claim(job_id)
+    world.jobs.cancel(job_id)
+    assert world.leases.release(claim) if how == "release" else world.leases.retry(claim, ERROR, pause_s=3600)
+    job = world.jobs.get(job_id)
+    assert (job.state, job.error, job.lease_until) == (JobState.CANCELLED, None, None)
+    assert job.finished_at
+
+
+def test_a_cancel_that_meets_the_end_of_an_attempt_is_heard(world: World) -> None:
+    for how in ("release", "retry") * 5:
+        job_id = world.submit()
+        claim = world.claim(job_id)
+        put_back = {
+            "release": lambda claim: world.leases.release(claim),
+            "retry": lambda claim: world.leases.retry(claim, ERROR, pause_s=3600),
+        }[how]
+        with ThreadPoolExecutor(2) as pool:
+            asked = pool.submit(world.jobs.cancel, job_id)
+            assert pool.submit(put_back, claim).result()
+            asked.result()
+        assert world.jobs.get(job_id).state is JobState.CANCELLED
+
+
+def test_success_is_told_again_to_whoever_did_not_hear_of_it(world: World) -> None:
+    job_id = world.submit()
+    claim = world.claim(job_id)
+    assert world.leases.succeed(claim, [], {})
+    assert world.leases.succeed(claim, [], {})
+    assert not world.leases.succeed(replace(claim, fence=claim.fence - 1), [], {})
+    assert world.jobs.get(job_id).seq == 3
+
+
 def test_delete_waits_for_the_end(world: World) -> None:
     job_id = world.submit()
     with pytest.raises(JobNotFinished) as caught:
@@ -172,7 +207,8 @@ class Life(RuleBasedStateMachine):
             "retry": (ERROR,),
         }
         options = {"pause_s": 0.0} if what == "retry" else {}
-        assert getattr(leases, what)(claim, *arguments.get(what, ()), **options) == holds
+        won = what == "succeed" and claim is self.claims[-1] and self.seen[-1] is JobState.SUCCEEDED
+        assert getattr(leases, what)(claim, *arguments.get(what, ()), **options) == (holds or won)
 
     @rule()
     def cancel(self) -> None:
@@ -192,6 +228,7 @@ class Life(RuleBasedStateMachine):
         if job.state is not self.seen[-1]:
             assert job.state in NEXT.get(self.seen[-1], ())
             self.seen.append(job.state)
+        assert job.state is not JobState.QUEUED or not job.cancel_requested
         if job.state in TERMINAL:
             assert job.finished_at is not None
             assert self.world.leases.claim(self.job_id, "late") is None

@@ -116,3 +116,33 @@ def test_guessing_keys_is_slowed_down(web: TestClient, key: tuple[str, str]) -> 
     answers = [sign_in(web, "wrong").status_code for _ in range(25)]
     assert set(answers) == {401, 429}
     assert COOKIE not in web.cookies
+    # Nobody else at this address, such as that of a proxy, is kept out by it.
+    assert sign_in(web, key[1]).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("headers", "served"),
+    [
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://sosp.example"}, True),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, False),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "https://other.example"}, False),
+        ({"Origin": "http://127.0.0.1:8000"}, True),
+        ({"Origin": "https://sosp.example", "X-Forwarded-Host": "sosp.example"}, True),
+        ({"Origin": "https://evil.example"}, False),
+        ({"Origin": "http://127.0.0.1:9000"}, False),
+        ({"Origin": "http://[::1"}, False),
+        ({"Origin": "null"}, False),
+    ],
+    ids=str,
+)
+def test_no_other_site_signs_anybody_in_or_out(
+    key: tuple[str, str], web: TestClient, headers: dict[str, str], served: bool
+) -> None:
+    form = {"csrf": Reader(web.get("/sign-in").text).token, "key": key[1], "next": "/"}
+    for path in ("/sign-in", "/sign-out"):
+        web.cookies.clear()
+        answer = web.post(path, data=form, headers={"Accept": "*/*", **headers})
+        assert answer.status_code == (303 if served else 403)
+        if not served:
+            assert answer.json()["code"] == "origin_refused"
+            assert "set-cookie" not in answer.headers

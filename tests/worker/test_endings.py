@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from service.client import JobFailed
+from service.jobs.leases import Leases
 from service.jobs.states import JobState
 from service.schemas import JobView
+from service.settings import Settings
+from service.tracing import Traces
 from service.transport import ApiError
-from tests.live import Bench, lines, until
+from tests.live import FAST, STANDIN, Bench, lines, until
+from tests.service.world import World
+from worker.tasks import supervisor
 
 
 def error_of(bench: Bench, *script: list[object]) -> JobView:
@@ -127,3 +135,29 @@ def test_cancel_takes_less_than_five_seconds(bench: Bench, step: list[object], t
     assert time.monotonic() - began < 5
     assert job.view.state is JobState.CANCELLED
     assert not Path(f"/proc/{int(note.read_text())}").exists()
+
+
+def test_a_result_stays_when_the_answer_to_its_commit_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = [str(STANDIN), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))  # the scripted pipeline, in the child
+    settings = Settings(data_dir=tmp_path, **FAST)
+    world, succeed, heard = World.open(settings), Leases.succeed, []
+
+    def deaf_at_first(*arguments: Any) -> bool:
+        heard.append(succeed(*arguments))
+        if len(heard) == 1:
+            raise OperationalError("COMMIT", None, Exception("the connection was closed"))
+        return heard[-1]
+
+    monkeypatch.setattr(Leases, "succeed", deaf_at_first)
+    monkeypatch.setattr("worker.supervisor.SETTLE_RETRY_S", 0.0)
+    job_id, traces = world.submit(), Traces()
+    supervisor(settings, world.parts.db, worker="w", stopping=lambda: False, traces=traces).run(job_id)
+    job = world.jobs.get(job_id)
+    assert (job.state, heard) == (JobState.SUCCEEDED, [True, True])
+    kept = [world.parts.artifacts.path(job.id, job.fence, made["name"]) for made in job.artifacts]
+    assert kept
+    assert all(path.is_file() for path in kept)
+    world.close()

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from service.errors import ProcessKilled
 from service.jobs.blobs import Blobs
-from service.jobs.inspections import ABANDONED_S, MOST_TRIES, Inspections
+from service.jobs.failure import tell
+from service.jobs.inspections import ABANDONED_S, MOST_TRIES, PASSING_S, Inspections, Request
 from service.settings import Settings
 from tests.live import model_bytes, until
 from tests.service.test_end_to_end import tiny_network
@@ -68,6 +70,36 @@ def test_a_model_that_ends_its_workers_is_given_up(tmp_path: Path, requests: Ins
     found = requests.find(SHA)
     assert found is not None
     assert found["error"]["code"] == "inspection_lost"
+
+
+def test_a_failure_that_may_pass_is_tried_again_and_kept_for_a_while_only(
+    tmp_path: Path, requests: Inspections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspector, tries = Inspector(Settings(data_dir=tmp_path, free_space_floor_bytes=0)), []
+
+    def killed(request: Request, work: Path) -> dict[str, object]:
+        tries.append(request.tries)
+        return {"error": tell(ProcessKilled(signal="SIGKILL"))}
+
+    def answer() -> None:
+        while (request := requests.take()) is not None:
+            inspector._answer(request)
+
+    monkeypatch.setattr(inspector, "_look", killed)
+    for told in (1, 2):
+        requests.ask(SHA, "onnx")
+        answer()
+        assert tries == [1, 2, 3] * told
+        found = requests.find(SHA)
+        assert found is not None
+        assert found["error"]["code"] == "process_killed"
+        place = tmp_path / "inspections" / f"{SHA}.json"
+        os.utime(place, (0, place.stat().st_mtime - PASSING_S - 1))
+        assert requests.find(SHA) is None
+    monkeypatch.setattr(inspector, "_look", lambda request, work: {"inspection": {}})
+    requests.ask(SHA, "onnx")
+    answer()
+    assert requests.find(SHA) is not None
 
 
 def test_what_is_known_goes_with_the_bytes(tmp_path: Path, requests: Inspections) -> None:
