@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import islice
-from math import ceil, cos, inf, isfinite, pi
+from math import ceil, cos, inf, isfinite, nan, pi
 
 import numpy as np
 import torch
@@ -106,18 +106,10 @@ class Trainer:
             self._set_rate(optimizer, history.steps, course.rate)
             loss = self._step(optimizer, self._train.take(course.order.pop()))
             history.steps += 1
-            if not isfinite(loss):
-                history.restarts += 1
-                if history.restarts > RESTARTS:
-                    raise TrainingDiverged(step=history.steps)
-                self._student.load_state_dict(course.weights)
-                course.mean = snapshot(self._student)
-                optimizer, course.rate = self._optimizer(), course.rate / 4
+            if not (isfinite(loss) and self._stands(course)):
+                optimizer = self._back(course)
                 continue
-            follow(course.mean, self._student, self._config.ema, history.steps)
             self._report(history, loss, started)
-            if history.steps % self._per_epoch == 0 or history.steps == self._total:
-                self._compare(course, history.steps)
             history.seconds = time.monotonic() - started
             self._journal.save_if_due(course, optimizer)
         self._journal.save(course, optimizer)
@@ -125,6 +117,22 @@ class Trainer:
         self._student.eval()
         history.best = course.best
         return history
+
+    def _stands(self, course: Course) -> bool:
+        """Follow the weights after a step; False if what they have come to cannot be judged."""
+        step = course.history.steps
+        follow(course.mean, self._student, self._config.ema, step)
+        due = step % self._per_epoch == 0 or step == self._total
+        return not due or self._compare(course, step)
+
+    def _back(self, course: Course) -> torch.optim.Optimizer:
+        """Go back to the best weights, and on from there at a quarter of the rate."""
+        course.history.restarts += 1
+        if course.history.restarts > RESTARTS:
+            raise TrainingDiverged(step=course.history.steps)
+        self._student.load_state_dict(course.weights)
+        course.mean, course.rate = snapshot(self._student), course.rate / 4
+        return self._optimizer()
 
     def _history(self) -> History:
         return History(augmentations=tuple(sorted(self._augmentations)))
@@ -143,15 +151,23 @@ class Trainer:
         course.mean = snapshot(self._student)
         return course
 
-    def _compare(self, course: Course, step: int) -> None:
-        """Judge the mean of the weights, and remember it if it is the best so far."""
+    def _compare(self, course: Course, step: int) -> bool:
+        """Judge the mean of the weights, and remember it if it is the best so far.
+
+        Returns:
+            Whether the judgement is a number; else nothing is remembered.
+        """
         present = snapshot(self._student)
         self._student.load_state_dict(course.mean)
         point = self._judge(course.history, step)
         course.since += 1
-        if self._last or self._improves(point, course.best):
+        sound = isfinite(point.objective)
+        if not sound:
+            course.history.points.pop()
+        elif self._last or self._improves(point, course.best):
             course.best, course.weights, course.since = point, snapshot(self._student), 0
         self._student.load_state_dict(present)
+        return sound
 
     def _improves(self, point: Point, best: Point) -> bool:
         """Whether weights are better than the best so far.
@@ -249,9 +265,10 @@ class Trainer:
         self._student.train(self._micro >= SMALLEST_NORM_BATCH)
         parts = batch.batches(self._micro, drop_last=True)
         loss = self._gradients([self._lesson(part) for part in parts])
-        nn.utils.clip_grad_norm_(self._student.parameters(), CLIP)
-        if isfinite(loss):
-            optimizer.step()
+        norm = float(nn.utils.clip_grad_norm_(self._student.parameters(), CLIP))
+        if not (isfinite(loss) and isfinite(norm)):
+            return nan
+        optimizer.step()
         return loss
 
     def _together(self) -> AbstractContextManager[Gradients]:

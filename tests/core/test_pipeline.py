@@ -273,6 +273,32 @@ def test_identical_samples_are_noted(tmp_path: Path) -> None:
     assert any(w.startswith("calibration_degenerate") for w in report.warnings)
 
 
+VOLUMES = """(float[N,2,6,6,6] x) => (float[N,3,6,6,6] y)
+<float[12,2,3,3,3] w, float[12] b, float[16,12,3,3,3] v, float[3,16,1,1,1] head>
+{ p = Conv<pads=[1,1,1,1,1,1]>(x, w, b)  q = Relu(p)  r = Conv<pads=[1,1,1,1,1,1]>(q, v)
+  s = Relu(r)  y = Conv(s, head) }"""
+ANCHORS = """(float[N,3,6,6] x) => (float[N,2,6,6,3] y)
+<float[12,3,3,3] w, float[12] b, float[6,12,1,1] head, float[1,2,6,6,3] anchors,
+ int64[5] to = {-1, 2, 3, 6, 6}>
+{ p = Conv<pads=[1,1,1,1]>(x, w, b)  q = Relu(p)  r = Conv(q, head)
+  s = Reshape(r, to)  t = Transpose<perm=[0,1,3,4,2]>(s)  y = Mul(t, anchors) }"""
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"), [(VOLUMES, (2, 6, 6, 6)), (ANCHORS, (3, 6, 6))], ids=["volumes", "anchors"]
+)
+def test_tensors_of_five_axes_are_scored_trained_and_written(
+    text: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    x = np.random.default_rng(0).standard_normal((40, *shape)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x)
+    model = as_model(text, 17).SerializeToString()
+    made = compress(model, tmp_path / "data.npz", recipe(), out_dir=tmp_path / "o", device="cpu")
+    assert made.report.training.steps == 8
+    slim = ort.InferenceSession(made.model.read_bytes(), providers=["CPUExecutionProvider"])
+    assert np.isfinite(slim.run(None, {"x": x})[0]).all()
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"not a model", b"\x89PNG\r\n\x1a\n" + b"\0" * 64, b'{"graph": 1}'],
