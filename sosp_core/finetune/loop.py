@@ -20,7 +20,7 @@ from sosp_core.convert.network import Network
 from sosp_core.data.dataset import Dataset
 from sosp_core.data.task import Task
 from sosp_core.errors import Cancelled, TrainingDiverged
-from sosp_core.finetune.augment import augment, choose
+from sosp_core.finetune.augment import augment, keeps_labels, suited
 from sosp_core.finetune.average import follow, snapshot
 from sosp_core.finetune.evaluate import Quality, evaluate
 from sosp_core.finetune.features import Feature, FeatureLoss
@@ -38,6 +38,7 @@ WARM_UP = 0.1  # share of the steps until the learning rate peaks
 CLIP = 5.0  # gradient norm; without it folded networks diverge within the first epoch
 SMALLEST_NORM_BATCH = 8  # below this, batch statistics are noise: BatchNorm stays as it is
 RECALIBRATION_BATCHES = 50  # at momentum 0.1, 99.5 % of the old statistics are then gone
+LEAST_TEACHING = 0.5  # weight of the original's answers: below it, they do not stand in for labels
 RESTARTS = 3  # times a diverged run may go on from its best weights at a quarter of the rate
 
 
@@ -69,9 +70,8 @@ class Trainer:
         self._batch = max(self._micro, config.batch_size // self._micro * self._micro)
         self._seed, self._generator = seed, torch.Generator().manual_seed(seed)
         self._journal = Journal(kept, self._student, self._generator)
-        first = next(iter(data.inputs.values()))
-        mixable = len(data.inputs) == 1 and first.dtype.kind == "f"
-        self._augmentations = choose(config.augmentations(), first.shape, mixable=mixable)
+        self._labels_stay = keeps_labels(task, data.labels)
+        self._augmentations = self._suited(data)
         self._has_norm = any(type(m).__name__.startswith("BatchNorm") for m in student.modules())
         self._adapts = self._has_norm and self._micro >= SMALLEST_NORM_BATCH
         self._per_epoch = max(1, len(self._train) // self._batch)
@@ -133,6 +133,12 @@ class Trainer:
         self._student.load_state_dict(course.weights)
         course.mean, course.rate = snapshot(self._student), course.rate / 4
         return self._optimizer()
+
+    def _suited(self, data: Dataset) -> frozenset[str]:
+        """What is applied: nothing where labels do not hold for it, yet count for more than the original."""
+        by_labels = not self._labels_stay and self._config.distill < LEAST_TEACHING
+        names = suited("finetune.augment", self._config.augmentations(), data.inputs)
+        return frozenset() if by_labels else names
 
     def _history(self) -> History:
         return History(augmentations=tuple(sorted(self._augmentations)))
@@ -301,7 +307,7 @@ class Trainer:
         if self._augmentations:
             view, mixture = self._view(inputs[0], self._generator)
             inputs = (view, *inputs[1:])
-        if part.labels is None:
+        if part.labels is None or (self._augmentations and not self._labels_stay):
             return Lesson(inputs=inputs)
         labels = torch.as_tensor(part.labels, device=self._device)
         if mixture is None:

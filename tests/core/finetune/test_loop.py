@@ -385,3 +385,41 @@ def test_training_is_thrown_away_only_if_plain_samples_say_so_too(plain: float) 
     assert history.best is not None
     first = min(p.step for p in history.points if p.step > 0)
     assert history.best.step == (first if plain < 1 else 0)
+
+
+MASKS = """(float[N,3,8,8] x) => (float[N,4,8,8] y) <float[6,3,3,3] w, float[4,6,1,1] head>
+{ p = Conv<pads=[1,1,1,1]>(x, w)  r = Relu(p)  y = Conv(r, head) }"""
+
+
+@pytest.mark.parametrize("augment", ["auto", "flip+shift", "cutmix"])
+@pytest.mark.parametrize("distill", [0.0, 0.3, 0.9])
+def test_labels_of_places_are_never_held_against_a_view(augment: str, distill: float) -> None:
+    model = normalize(load_model(as_model(MASKS, 17).SerializeToString()))
+    x = np.random.default_rng(0).standard_normal((40, 3, 8, 8)).astype(np.float32)
+    teacher, student = Network(model), Network(model)
+    with torch.no_grad():
+        labels = teacher(torch.as_tensor(x))[0].argmax(1).numpy()
+        for p in student.parameters():
+            p.add_(0.05)
+    seen: list[Lesson] = []
+
+    class Seeing(Trainer):
+        def _lesson(self, part: Dataset) -> Lesson:
+            seen.append(super()._lesson(part))
+            return seen[-1]
+
+    history = Seeing(
+        *(student, teacher, Dataset(inputs={"x": x}, labels=labels), CLASSES),
+        replace(QUICK, steps=4, batch_size=8, augment=augment, distill=distill),
+        **{"seed": 0, "device": torch.device("cpu"), "progress": NullProgress()},  # type: ignore[arg-type]
+    ).run()
+    assert bool(history.augmentations) == all(lesson.labels is None for lesson in seen) == (distill > 0.5)
+    for lesson in seen:
+        if lesson.labels is not None:
+            assert torch.equal(teacher(*lesson.inputs)[0].argmax(1), lesson.labels)
+    assert history.points[0].quality.loss is not None
+
+
+def test_where_labels_stay_views_keep_them() -> None:
+    made = trainer(network(), replace(QUICK, augment="shift"))
+    assert made._lesson(samples(8)).labels is not None
