@@ -37,7 +37,7 @@ __all__ = [
 
 STRICT: dict[str, Any] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
-#: Augmentations that keep a sample's label, and those that mix the labels of two.
+#: Augmentations that keep a sample's class, and those that mix the classes of two.
 VIEWS, MIXTURES = frozenset({"flip", "shift"}), frozenset({"mixup", "cutmix"})
 
 
@@ -155,7 +155,8 @@ class PruneConfig:
             is faster, and better or worse, depending on the network.
         augment: Views of images that the scores read: ``auto``, ``none``, or ``flip`` and ``shift``
             joined by ``+``. A network answers the images it was trained on with certainty: there
-            the loss hardly curves.
+            the loss hardly curves. There are none where labels judge and do not hold for views (all
+            but classes of a whole sample, such as masks or boxes). Only one input may be images.
         compensate: Fold a least-squares prediction of what was removed into the kept weights.
         protect: Nodes whose widths stay as they are: names, shell patterns of names, or
             ``op:`` and an operator, such as ``op:Gemm``.
@@ -227,7 +228,9 @@ class FinetuneConfig:
         ema: Decay a step of the running mean of the weights that is handed out; 0 hands out the
             weights themselves.
         augment: ``auto``, ``none``, or names out of ``flip``, ``shift``, ``mixup`` and
-            ``cutmix``, joined by ``+``.
+            ``cutmix``, joined by ``+``. Where labels do not hold for views (all but classes of a whole
+            sample, such as masks or boxes), the original's answers take their place, or, with
+            ``distill`` below 0.5, there are no views. Only one input may be images.
         renormalise: Train networks without any normalisation as if it had been folded into their
             convolutions: with it, and fold it back.
         holdout: Share of the data kept aside to choose the best weights by.

@@ -1,6 +1,6 @@
 """An ONNX model as a torch module whose parameters are the model's initializers.
 
-Every float initializer that some operator uses as a weight becomes one ``Parameter``, shared
+Every finite float initializer that some operator uses as a weight becomes one ``Parameter``, shared
 by all its users; every other initializer becomes a buffer. Nothing is copied into submodules,
 so the tie between parameter and initializer holds by construction. What is float16 in the file
 is held and computed in float32.
@@ -76,8 +76,10 @@ class Network(nn.Module):
             if value.const_value is None:
                 continue
             tensor = _to_torch(value.const_value)
-            # Single numbers are constants of the formula (an epsilon, a clip bound), not weights.
-            if name in trainable and is_float(value) and tensor.numel() > 1:
+            # Single numbers are constants of the formula (an epsilon, a clip bound), not weights; nor are
+            # masks, whose infinities no step may turn into something else.
+            weight = name in trainable and is_float(value) and tensor.numel() > 1
+            if weight and bool(torch.isfinite(tensor).all()):
                 self.attribute_of[name] = f"p{number}"
                 self.register_parameter(f"p{number}", nn.Parameter(tensor))
             else:
@@ -135,8 +137,11 @@ class Network(nn.Module):
 
         1.35 times faster on AVX-512 (ResNet-20, batch 64), and what tensor cores want.
         """
-        layout: dict[str, Any] = {"memory_format": torch.channels_last}
-        return self.to(device, **layout)
+        self.to(device)
+        for held in (*self.parameters(), *self.buffers()):
+            if held.ndim == 4:
+                held.data = held.data.contiguous(memory_format=torch.channels_last)
+        return self
 
     def statistics(self) -> list[Tensor]:
         """The buffers that move in training mode: means and variances of normalisations."""

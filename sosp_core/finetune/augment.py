@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sosp_core.config import MIXTURES
+from sosp_core.data.dataset import Array
+from sosp_core.data.task import Kind, Task
+from sosp_core.errors import RecipeInvalid
+
+#: What torch neither mirrors nor indexes everywhere, as numbers of the same bits: none is computed with.
+SAME_BITS = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 
 
 def is_image(shape: Sequence[int]) -> bool:
@@ -31,8 +37,44 @@ def choose(asked: frozenset[str] | None, shape: Sequence[int], *, mixable: bool 
     return asked if mixable else asked - MIXTURES
 
 
+def suited(field: str, asked: frozenset[str] | None, inputs: Mapping[str, Array]) -> frozenset[str]:
+    """The augmentations for data of one or several inputs, of which the first is augmented.
+
+    Args:
+        field: Of the recipe, that asks for them.
+        asked: Names, or None for ``auto``, which leaves alone what would no longer fit together.
+        inputs: By name.
+
+    Raises:
+        RecipeInvalid: Some are asked for by name, but another input has places as well.
+    """
+    first, *others = inputs.values()
+    if is_image(first.shape) and any(x.ndim == 4 and max(x.shape[2:]) > 1 for x in others):
+        if asked:
+            reason = "several inputs are images, and only the first of them would be changed; use none"
+            raise RecipeInvalid(field=field, reason=reason)
+        return frozenset()
+    return choose(asked, first.shape, mixable=not others and first.dtype.kind == "f")
+
+
+def keeps_labels(task: Task, labels: Array | None) -> bool:
+    """Whether what labels say of a sample they say of its views: its class, or yes or no to each class.
+
+    Masks would have to move along, and nobody knows what becomes of other values.
+    """
+    if labels is None or not task.labelled:
+        return True
+    kind = task.kinds[0]
+    return kind is not Kind.VALUES and labels.ndim <= (1 if kind in (Kind.LOGITS, Kind.PROBABILITIES) else 2)
+
+
 def augment(x: Tensor, names: frozenset[str], generator: torch.Generator) -> Tensor:
     """Apply the named augmentations to each image ``[N, C, H, W]`` of a batch independently."""
+    kind = x.dtype
+    return _augment(x.view(SAME_BITS.get(kind, kind)), names, generator).view(kind)
+
+
+def _augment(x: Tensor, names: frozenset[str], generator: torch.Generator) -> Tensor:
     if "flip" in names:
         mirrored = torch.rand(len(x), generator=generator) < 0.5
         x = torch.where(mirrored.to(x.device)[:, None, None, None], x.flip(3), x)

@@ -7,7 +7,7 @@ the outputs alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,28 +15,31 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sosp_core.convert.network import Network
-from sosp_core.structures.structures import Alive, Structures, kept_positions
+from sosp_core.structures.structures import Alive, Members, Structures, kept_positions
 
 TINY = 1e-12
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One tensor and the positions along an axis that the slim network keeps of it."""
+    """One tensor, and by axis that a plan cuts, the positions that the slim network keeps of it."""
 
     name: str
-    axis: int
-    kept: tuple[int, ...]
+    kept: Mapping[int, tuple[int, ...]]
 
 
 def shared_features(structures: Structures, alive: Alive, *networks: Network) -> tuple[Feature, ...]:
     """Every gated tensor that all the networks compute, once."""
-    found: dict[str, Feature] = {}
-    for gate in structures.gates:
-        if gate.value not in found and all(gate.value in n.value_names for n in networks):
-            kept = tuple(int(i) for i in kept_positions(gate.members, alive))
-            found[gate.value] = Feature(gate.value, gate.axis, kept)
-    return tuple(found.values())
+    gated = dict.fromkeys(gate.value for gate in structures.gates)
+    return tuple(
+        Feature(name, _kept(structures.axes[name], alive))
+        for name in gated
+        if all(name in network.value_names for network in networks)
+    )
+
+
+def _kept(axes: Mapping[int, Members], alive: Alive) -> dict[int, tuple[int, ...]]:
+    return {axis: tuple(map(int, kept_positions(members, alive))) for axis, members in axes.items()}
 
 
 class FeatureLoss:
@@ -48,14 +51,18 @@ class FeatureLoss:
 
     def __init__(self, features: Sequence[Feature], device: torch.device) -> None:
         self.names = tuple(feature.name for feature in features)
-        self._places = tuple((f.axis, torch.tensor(f.kept, device=device)) for f in features)
+        self._places = tuple(
+            {axis: torch.tensor(kept, device=device) for axis, kept in f.kept.items()} for f in features
+        )
 
     def __call__(self, got: Sequence[Tensor], original: Sequence[Tensor]) -> Tensor:
         """The loss of the student's tensors against the original's, both in the order of ``names``."""
         terms = []
-        for (axis, kept), student, teacher in zip(self._places, got, original, strict=True):
-            narrowed = len(kept) < teacher.shape[axis]
-            target = (teacher.index_select(axis, kept) if narrowed else teacher).float()
+        for places, student, target in zip(self._places, got, original, strict=True):
+            for axis, kept in places.items():
+                if len(kept) < target.shape[axis]:
+                    target = target.index_select(axis, kept)
+            target = target.float()
             scale = torch.linalg.vector_norm(target).square() / target.numel() + TINY
             terms.append(F.mse_loss(student.float(), target) / scale)
         return torch.stack(terms).mean()

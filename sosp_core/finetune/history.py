@@ -28,7 +28,7 @@ class History:
         steps: Optimiser steps taken.
         best: The evaluation whose weights were kept.
         points: Every evaluation, the first before any step.
-        restarts: Times the loss was not finite and the rate was cut.
+        restarts: Times a loss, its gradients or an evaluation was not finite and the rate was cut.
         augmentations: What was applied.
         seconds: Wall time.
     """

@@ -14,7 +14,7 @@ def epochs_of(config: FinetuneConfig, samples: int) -> float:
     """Passes over the training samples: as asked for, or few samples often and many once."""
     if config.epochs is not None:
         return config.epochs
-    return min(max(VIEWS_SEEN / samples, FEWEST_EPOCHS), MOST_EPOCHS)
+    return min(max(VIEWS_SEEN / max(samples, 1), FEWEST_EPOCHS), MOST_EPOCHS)
 
 
 def divided(config: FinetuneConfig, samples: int, count: int) -> list[FinetuneConfig]:

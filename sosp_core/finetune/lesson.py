@@ -21,7 +21,7 @@ class Lesson:
 
     Attributes:
         inputs: In graph order.
-        labels: Of each sample, if there are any.
+        labels: Of each sample, if there are any; without them, the original's answers are all there is.
         others: If samples are mixtures, the labels of what each was mixed with.
         share: Of a mixture, a single number: how much of it is the sample itself.
     """
@@ -98,7 +98,8 @@ class LessonLoss:
         return loss
 
     def _judged(self, outputs: Sequence[Tensor], reference: Sequence[Tensor], lesson: Lesson) -> Tensor:
-        share, loss = self._share, outputs[0].new_zeros(())
+        share = 1.0 if lesson.labels is None else self._share
+        loss = outputs[0].new_zeros(())
         if share > 0:
             loss = loss + share * self._task.distilled(outputs, reference, self._config.temperature)
         if share < 1 and lesson.labels is not None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import islice
-from math import ceil, cos, inf, isfinite, pi
+from math import ceil, cos, inf, isfinite, nan, pi
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from sosp_core.convert.network import Network
 from sosp_core.data.dataset import Dataset
 from sosp_core.data.task import Task
 from sosp_core.errors import Cancelled, TrainingDiverged
-from sosp_core.finetune.augment import augment, choose
+from sosp_core.finetune.augment import augment, keeps_labels, suited
 from sosp_core.finetune.average import follow, snapshot
 from sosp_core.finetune.evaluate import Quality, evaluate
 from sosp_core.finetune.features import Feature, FeatureLoss
@@ -38,6 +38,7 @@ WARM_UP = 0.1  # share of the steps until the learning rate peaks
 CLIP = 5.0  # gradient norm; without it folded networks diverge within the first epoch
 SMALLEST_NORM_BATCH = 8  # below this, batch statistics are noise: BatchNorm stays as it is
 RECALIBRATION_BATCHES = 50  # at momentum 0.1, 99.5 % of the old statistics are then gone
+LEAST_TEACHING = 0.5  # weight of the original's answers: below it, they do not stand in for labels
 RESTARTS = 3  # times a diverged run may go on from its best weights at a quarter of the rate
 
 
@@ -69,9 +70,8 @@ class Trainer:
         self._batch = max(self._micro, config.batch_size // self._micro * self._micro)
         self._seed, self._generator = seed, torch.Generator().manual_seed(seed)
         self._journal = Journal(kept, self._student, self._generator)
-        first = next(iter(data.inputs.values()))
-        mixable = len(data.inputs) == 1 and first.dtype.kind == "f"
-        self._augmentations = choose(config.augmentations(), first.shape, mixable=mixable)
+        self._labels_stay = keeps_labels(task, data.labels)
+        self._augmentations = self._suited(data)
         self._has_norm = any(type(m).__name__.startswith("BatchNorm") for m in student.modules())
         self._adapts = self._has_norm and self._micro >= SMALLEST_NORM_BATCH
         self._per_epoch = max(1, len(self._train) // self._batch)
@@ -106,18 +106,10 @@ class Trainer:
             self._set_rate(optimizer, history.steps, course.rate)
             loss = self._step(optimizer, self._train.take(course.order.pop()))
             history.steps += 1
-            if not isfinite(loss):
-                history.restarts += 1
-                if history.restarts > RESTARTS:
-                    raise TrainingDiverged(step=history.steps)
-                self._student.load_state_dict(course.weights)
-                course.mean = snapshot(self._student)
-                optimizer, course.rate = self._optimizer(), course.rate / 4
+            if not (isfinite(loss) and self._stands(course)):
+                optimizer = self._back(course)
                 continue
-            follow(course.mean, self._student, self._config.ema, history.steps)
             self._report(history, loss, started)
-            if history.steps % self._per_epoch == 0 or history.steps == self._total:
-                self._compare(course, history.steps)
             history.seconds = time.monotonic() - started
             self._journal.save_if_due(course, optimizer)
         self._journal.save(course, optimizer)
@@ -125,6 +117,28 @@ class Trainer:
         self._student.eval()
         history.best = course.best
         return history
+
+    def _stands(self, course: Course) -> bool:
+        """Follow the weights after a step; False if what they have come to cannot be judged."""
+        step = course.history.steps
+        follow(course.mean, self._student, self._config.ema, step)
+        due = step % self._per_epoch == 0 or step == self._total
+        return not due or self._compare(course, step)
+
+    def _back(self, course: Course) -> torch.optim.Optimizer:
+        """Go back to the best weights, and on from there at a quarter of the rate."""
+        course.history.restarts += 1
+        if course.history.restarts > RESTARTS:
+            raise TrainingDiverged(step=course.history.steps)
+        self._student.load_state_dict(course.weights)
+        course.mean, course.rate = snapshot(self._student), course.rate / 4
+        return self._optimizer()
+
+    def _suited(self, data: Dataset) -> frozenset[str]:
+        """What is applied: nothing where labels do not hold for it, yet count for more than the original."""
+        by_labels = not self._labels_stay and self._config.distill < LEAST_TEACHING
+        names = suited("finetune.augment", self._config.augmentations(), data.inputs)
+        return frozenset() if by_labels else names
 
     def _history(self) -> History:
         return History(augmentations=tuple(sorted(self._augmentations)))
@@ -143,15 +157,23 @@ class Trainer:
         course.mean = snapshot(self._student)
         return course
 
-    def _compare(self, course: Course, step: int) -> None:
-        """Judge the mean of the weights, and remember it if it is the best so far."""
+    def _compare(self, course: Course, step: int) -> bool:
+        """Judge the mean of the weights, and remember it if it is the best so far.
+
+        Returns:
+            Whether the judgement is a number; else nothing is remembered.
+        """
         present = snapshot(self._student)
         self._student.load_state_dict(course.mean)
         point = self._judge(course.history, step)
         course.since += 1
-        if self._last or self._improves(point, course.best):
+        sound = isfinite(point.objective)
+        if not sound:
+            course.history.points.pop()
+        elif self._last or self._improves(point, course.best):
             course.best, course.weights, course.since = point, snapshot(self._student), 0
         self._student.load_state_dict(present)
+        return sound
 
     def _improves(self, point: Point, best: Point) -> bool:
         """Whether weights are better than the best so far.
@@ -249,9 +271,10 @@ class Trainer:
         self._student.train(self._micro >= SMALLEST_NORM_BATCH)
         parts = batch.batches(self._micro, drop_last=True)
         loss = self._gradients([self._lesson(part) for part in parts])
-        nn.utils.clip_grad_norm_(self._student.parameters(), CLIP)
-        if isfinite(loss):
-            optimizer.step()
+        norm = float(nn.utils.clip_grad_norm_(self._student.parameters(), CLIP))
+        if not (isfinite(loss) and isfinite(norm)):
+            return nan
+        optimizer.step()
         return loss
 
     def _together(self) -> AbstractContextManager[Gradients]:
@@ -284,7 +307,7 @@ class Trainer:
         if self._augmentations:
             view, mixture = self._view(inputs[0], self._generator)
             inputs = (view, *inputs[1:])
-        if part.labels is None:
+        if part.labels is None or (self._augmentations and not self._labels_stay):
             return Lesson(inputs=inputs)
         labels = torch.as_tensor(part.labels, device=self._device)
         if mixture is None:

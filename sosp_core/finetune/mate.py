@@ -38,7 +38,7 @@ def serve(place: Path, rank: int) -> None:
         Network(ir.from_proto(onnx.load(place / name))).on(device) for name in (STUDENT, TEACHER)
     )
     student.train(told["trains"])
-    features = [Feature(name, axis, tuple(kept)) for name, axis, kept in told["features"]]
+    features = [Feature(name, {a: tuple(kept) for a, kept in axes}) for name, axes in told["features"]]
     kinds = tuple(Kind(kind) for kind in told["kinds"])
     loss = LessonLoss(
         *(student, teacher),

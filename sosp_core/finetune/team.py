@@ -122,7 +122,7 @@ def assembled(
         "kinds": [str(kind) for kind in task.kinds],
         "labelled": task.labelled,
         "variances": task.variances,
-        "features": [[f.name, f.axis, f.kept] for f in features] if config.features > 0 else [],
+        "features": [[f.name, list(f.kept.items())] for f in features] if config.features > 0 else [],
         "config": parts,
         "trains": trains,
         "mixed": mixed,

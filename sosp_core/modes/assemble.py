@@ -60,9 +60,17 @@ def assemble(
         refusals=tuple(str(r) for r in refusals),
         training=history,
         checks=checks,
-        warnings=(*subject.warnings(), *warnings, *exports.warnings),
+        warnings=(*subject.warnings(), *_untrained(run, subject, history), *warnings, *exports.warnings),
         timings=run.timings,
         versions=library_versions(),
         machine=describe_machine(run.devices),
         expansion=expansion,
     )
+
+
+def _untrained(run: Run, subject: Subject, history: History) -> list[str]:
+    if history.steps or not run.recipe.finetune.trains:
+        return []
+    samples, needed = len(subject.data), 2 * (subject.interface.batch or 1)
+    told = f"no batch is left beside the one held out: it takes {needed} samples, and {samples} can be used"
+    return [f"untrained: {told}"]

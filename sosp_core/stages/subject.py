@@ -11,12 +11,12 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from sosp_core.config import Recipe
+from sosp_core.config import VIEWS, Recipe
 from sosp_core.convert.check import require_same_function, rounding_of
 from sosp_core.convert.network import Network
 from sosp_core.data.dataset import Dataset, load_dataset
 from sosp_core.data.task import Task, resolve_task
-from sosp_core.finetune.augment import augment, choose
+from sosp_core.finetune.augment import augment, keeps_labels, suited
 from sosp_core.ir.bfloat16 import Narrowed, widen
 from sosp_core.ir.interface import Interface, interface
 from sosp_core.ir.load import load_model
@@ -70,14 +70,18 @@ class Subject:
         return {name: np.ascontiguousarray(array[:n]) for name, array in self.data.inputs.items()}
 
     def samples(self) -> Dataset:
-        """The samples that scores and compensation read, each in one view: always the same."""
+        """The samples that scores and compensation read, each in one view, if labels allow: always the same.
+
+        Raises:
+            RecipeInvalid: Views are asked for that do not suit the inputs.
+        """
         batch = self.interface.batch or 1
         drawn = np.random.default_rng(self.recipe.seed).permutation(len(self.data))
         wanted = min(max(self.recipe.prune.samples, batch), len(self.data))
         samples = self.data.take(np.sort(drawn[: wanted - wanted % batch]))
         name, images = next(iter(samples.inputs.items()))
-        names = choose(self.recipe.prune.views(), images.shape, mixable=False)
-        if not names:
+        names = suited("prune.augment", self.recipe.prune.views(), samples.inputs) & VIEWS
+        if not (names and keeps_labels(self.task, samples.labels)):
             return samples
         generator = torch.Generator().manual_seed(self.recipe.seed)
         views = augment(torch.as_tensor(images), names, generator).numpy()
@@ -104,13 +108,14 @@ def load(source: Path | bytes, data: Path, evaluation: Path | None, recipe: Reci
     """Read model and data, and find out what the outputs mean.
 
     Raises:
-        InputError: One of them cannot be used.
+        InputError: One of them cannot be used, or not by this recipe.
     """
     model = normalize(load_model(source))  # a path, so that weights beside the file are found
     narrowed = widen(model)
     ports = interface(model)
     samples = load_dataset(data, ports)
     judged = load_dataset(evaluation, ports) if evaluation else None
+    suited("finetune.augment", recipe.finetune.augmentations(), samples.inputs)  # or it fails after hours
     task = resolve_task(model, ports, samples, recipe.objective)
     if task.labelled and judged is not None and judged.labels is not None:
         resolve_task(model, ports, judged, recipe.objective)  # These labels have to fit, too.

@@ -32,6 +32,7 @@ from sosp_core.errors import (
     WeightsNotFinite,
 )
 from sosp_core.pipeline import STAGES, Outcome, compress
+from sosp_core.stages.subject import load
 from tests.core.digits import (
     HALF_THE_PARAMETERS,
     INPUT,
@@ -272,6 +273,93 @@ def test_identical_samples_are_noted(tmp_path: Path) -> None:
     job = replace(recipe(method=Method.MAGNITUDE), finetune=FinetuneConfig(steps=0))
     report = compress(digits_model(), tmp_path / "data.npz", job, out_dir=tmp_path / "o", device="cpu").report
     assert any(w.startswith("calibration_degenerate") for w in report.warnings)
+
+
+VOLUMES = """(float[N,2,6,6,6] x) => (float[N,3,6,6,6] y)
+<float[12,2,3,3,3] w, float[12] b, float[16,12,3,3,3] v, float[3,16,1,1,1] head>
+{ p = Conv<pads=[1,1,1,1,1,1]>(x, w, b)  q = Relu(p)  r = Conv<pads=[1,1,1,1,1,1]>(q, v)
+  s = Relu(r)  y = Conv(s, head) }"""
+ANCHORS = """(float[N,3,6,6] x) => (float[N,2,6,6,3] y)
+<float[12,3,3,3] w, float[12] b, float[6,12,1,1] head, float[1,2,6,6,3] anchors,
+ int64[5] to = {-1, 2, 3, 6, 6}>
+{ p = Conv<pads=[1,1,1,1]>(x, w, b)  q = Relu(p)  r = Conv(q, head)
+  s = Reshape(r, to)  t = Transpose<perm=[0,1,3,4,2]>(s)  y = Mul(t, anchors) }"""
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"), [(VOLUMES, (2, 6, 6, 6)), (ANCHORS, (3, 6, 6))], ids=["volumes", "anchors"]
+)
+def test_tensors_of_five_axes_are_scored_trained_and_written(
+    text: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    x = np.random.default_rng(0).standard_normal((40, *shape)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x)
+    model = as_model(text, 17).SerializeToString()
+    made = compress(model, tmp_path / "data.npz", recipe(), out_dir=tmp_path / "o", device="cpu")
+    assert made.report.training.steps == 8
+    slim = ort.InferenceSession(made.model.read_bytes(), providers=["CPUExecutionProvider"])
+    assert np.isfinite(slim.run(None, {"x": x})[0]).all()
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_one_sample_is_too_little_to_train_on_and_that_is_said(steps: int, tmp_path: Path) -> None:
+    for count, told in ((1, True), (2, False)):
+        np.savez(tmp_path / "data.npz", **{INPUT: digits()[0][:count]})
+        job = replace(
+            recipe(method=Method.MAGNITUDE, steps=steps),
+            finetune=FinetuneConfig(epochs=None if told else 2.0, holdout=0.5, renormalise=False),
+        )
+        out = tmp_path / f"{count}"
+        report = compress(digits_model(), tmp_path / "data.npz", job, out_dir=out, device="cpu").report
+        assert (report.training.steps == 0) == told
+        assert any(w.startswith("untrained") for w in report.warnings) == told
+
+
+def test_a_fixed_batch_that_is_all_there_is_is_noted(tmp_path: Path) -> None:
+    model = onnx.load_from_string(digits_model())
+    for port in (*model.graph.input, *model.graph.output):
+        port.type.tensor_type.shape.dim[0].dim_value = 4
+    np.savez(tmp_path / "data.npz", **{INPUT: digits()[0][:7]})
+    job = recipe(method=Method.MAGNITUDE)
+    for number, tuned in enumerate((job.finetune, FinetuneConfig(steps=0))):
+        report = compress(
+            *(model.SerializeToString(), tmp_path / "data.npz", replace(job, finetune=tuned)),
+            out_dir=tmp_path / f"{number}",
+            device="cpu",
+        ).report
+        assert report.training.steps == 0
+        told = [w for w in report.warnings if w.startswith("untrained")]
+        expected = "no batch is left beside the one held out: it takes 8 samples, and 4 can be used"
+        assert told == [f"untrained: {expected}"][number:]
+
+
+TWO_IMAGES = """(float[N,3,8,8] x, float[N,3,8,8] z) => (float[N,4,8,8] y)
+<float[12,3,3,3] w, float[12,3,3,3] v, float[4,12,1,1] head>
+{ p = Conv<pads=[1,1,1,1]>(x, w)  q = Conv<pads=[1,1,1,1]>(z, v)
+  s = Add(p, q)  r = Relu(s)  y = Conv(r, head) }"""
+
+
+@pytest.mark.parametrize("field", ["prune.augment", "finetune.augment"])
+def test_views_of_one_image_of_several_are_refused(field: str, tmp_path: Path) -> None:
+    job, (part, _) = recipe(method=Method.MAGNITUDE), field.split(".")
+    job = replace(job, **{part: replace(getattr(job, part), augment="flip")})
+    x = np.random.default_rng(0).standard_normal((40, 3, 8, 8)).astype(np.float32)
+    error = refused(tmp_path, job, as_model(TWO_IMAGES, 17).SerializeToString(), x=x, z=x)
+    assert isinstance(error, RecipeInvalid)
+    assert error.field == field
+
+
+PLACES = """(float[N,3,8,8] x) => (float[N,4,8,8] y) <float[6,3,3,3] w, float[4,6,1,1] head>
+{ p = Conv<pads=[1,1,1,1]>(x, w)  r = Relu(p)  y = Conv(r, head) }"""
+
+
+def test_scores_read_labels_of_places_without_views(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((40, 3, 8, 8)).astype(np.float32)
+    model = as_model(PLACES, 17).SerializeToString()
+    for labels, viewed in ((np.zeros((40, 8, 8), np.int64), False), (None, True)):
+        np.savez(tmp_path / "data.npz", x=x, **({} if labels is None else {"labels": labels}))
+        subject = load(model, tmp_path / "data.npz", None, recipe(samples=40))
+        assert np.array_equal(subject.samples().inputs["x"], x) == (not viewed)
 
 
 @pytest.mark.parametrize(

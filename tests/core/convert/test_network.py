@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from onnx import numpy_helper
 
 from sosp_core.convert import check
 from sosp_core.convert.check import HALF_TOLERANCE, TOLERANCE, require_same_function, tolerance_of
@@ -85,3 +86,30 @@ def test_rounding_that_grows_is_told_from_a_wrong_node(monkeypatch: pytest.Monke
         require_same_function(altered(Network(built.model), name), built.model, built.feeds)
     assert caught.value.tensor == name
     assert caught.value.node is not None
+
+
+@pytest.mark.parametrize("hidden", [-np.inf, -1e30])
+def test_a_mask_with_infinities_is_no_weight(hidden: float) -> None:
+    text = "(float[N,4,4] x) => (float[N,4,4] y) <float[4,4] mask> { s = Add(x, mask)  y = Softmax(s) }"
+    model = as_model(text, 17)
+    mask = np.where(np.tril(np.ones((4, 4))), 0, hidden).astype(np.float32)
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(mask, "mask"))
+    network = Network(prepare(model.SerializeToString()).model)
+    assert len(list(network.parameters())) == np.isfinite(hidden)
+
+
+def test_only_tensors_of_four_axes_hold_their_channels_last() -> None:
+    text = """(float[N,3,4,4] x) => (float[N,2,4,4,3] y)
+    <float[6,3,3,3] w, float[6] b, float[1,2,1,1,3] k, int64[5] to = {-1, 2, 3, 4, 4}>
+    { p = Conv<pads=[1,1,1,1]>(x, w, b)  r = Reshape(p, to)
+      t = Transpose<perm=[0,1,3,4,2]>(r)  y = Mul(t, k) }"""
+    built = prepare(as_model(text, 17).SerializeToString())
+    network = Network(built.model)
+    inputs = [torch.as_tensor(built.feeds["x"])]
+    (before,) = network(*inputs)
+    (after,) = network.on(torch.device("cpu"))(*inputs)
+    torch.testing.assert_close(after, before)
+    weight, factor = (getattr(network, network.attribute_of[name]) for name in ("w", "k"))
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert not weight.is_contiguous()
+    assert factor.is_contiguous()

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf, nan
 
 import numpy as np
 import pytest
 import torch
+from onnx import numpy_helper
 from torch import Tensor
 
 from sosp_core.config import FinetuneConfig, Optimizer
@@ -15,6 +16,7 @@ from sosp_core.data.dataset import Dataset
 from sosp_core.data.task import Kind, Task
 from sosp_core.errors import Cancelled, TrainingDiverged
 from sosp_core.finetune.evaluate import Quality, evaluate
+from sosp_core.finetune.gradients import Gradients
 from sosp_core.finetune.history import History, Point
 from sosp_core.finetune.lesson import Lesson
 from sosp_core.finetune.loop import RESTARTS, Trainer
@@ -24,7 +26,7 @@ from sosp_core.ir.normalize import normalize
 from sosp_core.progress import NullProgress
 from sosp_core.surgery.verify import outputs_of
 from tests.core.digits import INPUT, digits, digits_model
-from tests.zoo.graphs import CASES
+from tests.zoo.graphs import CASES, as_model
 from tests.zoo.graphs import build as build_graph
 
 CLASSES = Task(kinds=(Kind.LOGITS,), labelled=True)
@@ -152,6 +154,90 @@ def test_a_run_that_keeps_exploding_gives_up() -> None:
     with pytest.raises(TrainingDiverged) as caught:
         trainer(network(), kind=Explodes).run()
     assert caught.value.step == RESTARTS + 1
+
+
+class Spoils(Explodes):
+    """The same, but all that shows it is the gradients."""
+
+    def _lesson(self, part: Dataset) -> Lesson:
+        return Trainer._lesson(self, part)
+
+    def _way_to_gradients(self) -> Gradients:
+        found = super()._way_to_gradients()
+
+        def gradients(lessons: Sequence[Lesson]) -> float:
+            loss = found(lessons)
+            type(self).times -= 1
+            if type(self).times >= 0:
+                next(p for p in self._student.parameters() if p.grad is not None).grad.fill_(inf)
+            return loss
+
+        return gradients
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_gradients_that_are_not_finite_are_no_step(last: bool) -> None:
+    Spoils.times = 2
+    student = network(noise=0.3)
+    history = trainer(student, kind=Spoils, last=last).run()
+    assert history.restarts == 2
+    assert all(torch.isfinite(t).all() for t in weights(student).values())
+
+
+class Breaks(Trainer):
+    """Steps of finite losses to weights that are no numbers."""
+
+    def _step(self, optimizer: torch.optim.Optimizer, batch: Dataset) -> float:
+        with torch.no_grad():
+            next(self._student.parameters()).fill_(nan)
+        return 1.0
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_weights_that_cannot_be_judged_are_never_kept(last: bool) -> None:
+    student = network()
+    history = trainer(student, replace(QUICK, steps=6), kind=Breaks, last=last).run()
+    assert history.restarts == 1
+    assert all(np.isfinite(p.objective) for p in history.points)
+    assert all(torch.isfinite(t).all() for t in weights(student).values())
+    with pytest.raises(TrainingDiverged):
+        trainer(network(), replace(QUICK, steps=60), kind=Breaks, last=last).run()
+
+
+MASKED = """(float[N,6,8] x) => (float[N,6,4] y)
+<float[8,8] q, float[8,8] k, float[8,4] v, float[6,6] mask, bool[6,6] seen>
+{ a = MatMul(x, q)  b = MatMul(x, k)  c = Transpose<perm=[0,2,1]>(b)  d = MatMul(a, c)
+  e = HIDDEN  p = Softmax(e)  w = MatMul(x, v)  y = MatMul(p, w) }"""
+
+
+@pytest.mark.parametrize("optimizer", Optimizer)
+@pytest.mark.parametrize("hidden", ["Add(d, mask)", "Where(seen, d, mask)"])
+def test_minus_infinity_in_a_mask_spoils_no_training(hidden: str, optimizer: Optimizer) -> None:
+    made = as_model(MASKED.replace("HIDDEN", hidden), 17)
+    seen = np.tril(np.ones((6, 6), dtype=bool))
+    for held in made.graph.initializer:
+        if held.name == "seen":
+            held.CopyFrom(numpy_helper.from_array(seen, "seen"))
+        if held.name == "mask":
+            held.CopyFrom(numpy_helper.from_array(np.where(seen, 0, -inf).astype(np.float32), "mask"))
+    model = normalize(load_model(made.SerializeToString()))
+    student, teacher = Network(model), Network(model)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in student.parameters():
+            p.add_(0.3 * torch.randn(p.shape, generator=generator))
+    x = np.random.default_rng(0).standard_normal((64, 6, 8)).astype(np.float32)
+    history = Trainer(
+        *(student, teacher, Dataset(inputs={"x": x}), DISTILL),
+        replace(QUICK, batch_size=8, optimizer=optimizer, lr=0.003),
+        **{"seed": 0, "device": torch.device("cpu"), "progress": NullProgress()},  # type: ignore[arg-type]
+    ).run()
+    assert history.restarts == 0
+    assert history.best is not None
+    assert history.best.quality.divergence < history.points[0].quality.divergence
+    mask = write_back(student, model.clone()).graph.initializers["mask"].const_value
+    assert mask is not None
+    np.testing.assert_array_equal(mask.numpy(), np.where(seen, 0, -inf))
 
 
 def test_an_absurd_rate_never_leaves_broken_weights() -> None:
@@ -299,3 +385,41 @@ def test_training_is_thrown_away_only_if_plain_samples_say_so_too(plain: float) 
     assert history.best is not None
     first = min(p.step for p in history.points if p.step > 0)
     assert history.best.step == (first if plain < 1 else 0)
+
+
+MASKS = """(float[N,3,8,8] x) => (float[N,4,8,8] y) <float[6,3,3,3] w, float[4,6,1,1] head>
+{ p = Conv<pads=[1,1,1,1]>(x, w)  r = Relu(p)  y = Conv(r, head) }"""
+
+
+@pytest.mark.parametrize("augment", ["auto", "flip+shift", "cutmix"])
+@pytest.mark.parametrize("distill", [0.0, 0.3, 0.9])
+def test_labels_of_places_are_never_held_against_a_view(augment: str, distill: float) -> None:
+    model = normalize(load_model(as_model(MASKS, 17).SerializeToString()))
+    x = np.random.default_rng(0).standard_normal((40, 3, 8, 8)).astype(np.float32)
+    teacher, student = Network(model), Network(model)
+    with torch.no_grad():
+        labels = teacher(torch.as_tensor(x))[0].argmax(1).numpy()
+        for p in student.parameters():
+            p.add_(0.05)
+    seen: list[Lesson] = []
+
+    class Seeing(Trainer):
+        def _lesson(self, part: Dataset) -> Lesson:
+            seen.append(super()._lesson(part))
+            return seen[-1]
+
+    history = Seeing(
+        *(student, teacher, Dataset(inputs={"x": x}, labels=labels), CLASSES),
+        replace(QUICK, steps=4, batch_size=8, augment=augment, distill=distill),
+        **{"seed": 0, "device": torch.device("cpu"), "progress": NullProgress()},  # type: ignore[arg-type]
+    ).run()
+    assert bool(history.augmentations) == all(lesson.labels is None for lesson in seen) == (distill > 0.5)
+    for lesson in seen:
+        if lesson.labels is not None:
+            assert torch.equal(teacher(*lesson.inputs)[0].argmax(1), lesson.labels)
+    assert history.points[0].quality.loss is not None
+
+
+def test_where_labels_stay_views_keep_them() -> None:
+    made = trainer(network(), replace(QUICK, augment="shift"))
+    assert made._lesson(samples(8)).labels is not None
