@@ -182,7 +182,8 @@ def _tasks(subject: Subject, original: Forward) -> tuple[Task, Task]:
 
 def _seen(data: Dataset, original: Forward, fixed: int | None) -> list[tuple[Seen, ...]]:
     """For each output, its shape for a few samples, and a few more if the graph takes any number."""
-    sizes = (FEW, MORE) if fixed is None else (fixed,)
+    # A graph that says it takes any number, and does not, can be used with a single sample.
+    sizes = (FEW, MORE) if fixed is None and len(data) > 1 else (fixed or 1,)
     runs = [original(data.take(np.arange(n) % len(data))) for n in sizes]
     return [
         tuple(Seen(n, tuple(y.shape)) for n, y in zip(sizes, column, strict=True))
