@@ -38,7 +38,7 @@ class Masked:
     Attributes:
         loss: Mean loss, less that of the whole network.
         accuracy: The same for the share of right answers; None without labels.
-        fidelity: Share of samples that are still answered as the original does, or R² of values.
+        fidelity: Share of answers that are still the original's, or R² of values; see ``Quality``.
     """
 
     share: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,9 @@ def load_dataset(path: Path, interface: Interface, *, limit: int | None = None) 
     labels = arrays.get(LABELS) if LABELS not in inputs else None
     for name, array in (*inputs.items(), (LABELS, labels)) if labels is not None else inputs.items():
         if array is None or array.ndim == 0 or len(array) != n:
-            raise DataMismatch(field=name, expected=f"{n} samples as {first!r}", got=_describe(array))
+            raise DataMismatch(
+                field=name, expected=f"{n} samples as {first!r}, along the first axis", got=_describe(array)
+            )
     _check_fixed_batch(interface, n, first)
     for name, array in inputs.items():
         _check_finite(name, array)
@@ -94,13 +96,13 @@ def _fit(arrays: dict[str, Array], port: Port) -> Array:
     array = arrays.get(port.name)
     if array is None:
         present = ", ".join(sorted(a for a in arrays if a)) or "none with a name"
-        raise DataMismatch(field=port.name, expected=str(port), got=f"no such array (present: {present})")
+        raise DataMismatch(field=port.name, expected=_wanted(port), got=f"no such array (present: {present})")
     fits = array.ndim == len(port.shape) and all(
         not isinstance(want, int) or want == got
         for want, got in zip(port.shape[1:], array.shape[1:], strict=True)
     )
     if not fits:
-        raise DataMismatch(field=port.name, expected=str(port), got=_describe(array))
+        raise DataMismatch(field=port.name, expected=_wanted(port), got=_describe(array))
     if len(array) == 0:
         raise DataEmpty(field=port.name)
     return _cast(array, port)
@@ -113,7 +115,7 @@ def _cast(array: Array, port: Port) -> Array:
     # Custom float types (bfloat16) have kind "V": their data come as ordinary floats.
     wanted = "f" if port.dtype.kind == "V" else port.dtype.kind
     if array.dtype.kind != wanted:
-        raise DataMismatch(field=port.name, expected=str(port), got=_describe(array))
+        raise DataMismatch(field=port.name, expected=_wanted(port), got=_describe(array))
     return array.astype(port.dtype)
 
 
@@ -133,6 +135,11 @@ def _check_finite(name: str, array: Array) -> None:
         bad += int(np.count_nonzero(~np.isfinite(array[start : start + 1024])))
     if bad:
         raise DataNotFinite(field=name, count=bad)
+
+
+def _wanted(port: Port) -> str:
+    """The first axis counts samples, even where a graph takes so many at once and no others."""
+    return str(port if port.batch is None else replace(port, shape=("N", *port.shape[1:])))
 
 
 def _describe(array: Array | None) -> str:

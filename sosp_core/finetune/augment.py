@@ -64,7 +64,7 @@ def keeps_labels(task: Task, labels: Array | None) -> bool:
     """
     if labels is None or not task.labelled:
         return True
-    kind = task.kinds[0]
+    kind = task.kinds[task.first]
     return kind is not Kind.VALUES and labels.ndim <= (1 if kind in (Kind.LOGITS, Kind.PROBABILITIES) else 2)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sosp_core.data.dataset import Dataset
-from sosp_core.data.task import Kind, Task
+from sosp_core.data.task import CLASSES, Kind, Task
+from sosp_core.finetune.determination import Determination
 
 Forward = Callable[[Dataset], Sequence[Tensor]]
 
@@ -22,8 +23,10 @@ class Quality:
     Attributes:
         loss: Supervised loss; None without labels.
         accuracy: Share of right answers; None without labels or for values.
-        fidelity: Share of samples on which slim and original answer alike (classes, yes/no), or
-            the coefficient of determination R² of the original's values.
+        fidelity: The mean over outputs of the share of answers (classes, yes/no) that slim and
+            original have in common, or of the coefficient of determination R² of the original's values:
+            of each feature about its own mean, not below 0, the mean over the features that vary.
+            Features lie along the shorter of the first and the last axis of a sample.
         divergence: The distillation loss against the original.
     """
 
@@ -50,43 +53,38 @@ def evaluate(network: Forward, original: Forward, data: Dataset, task: Task, bat
 
     Cost: one forward pass of both over ``data``.
     """
-    sums = dict.fromkeys(("loss", "right", "divergence", "agree", "error", "square", "total"), 0.0)
-    seen = values = 0
+    loss = right = divergence = 0.0
+    answered = task.kinds[task.first] is not Kind.VALUES
+    alike = {i: 0.0 for i in task.judged if task.kinds[i] is not Kind.VALUES}
+    values = {i: Determination() for i in task.judged if task.kinds[i] is Kind.VALUES}
     for batch in data.batches(batch_size):
         y, reference = network(batch), original(batch)
         n = len(batch)
-        seen += n
-        sums["divergence"] += n * float(task.distilled(y, reference))
+        divergence += n * float(task.distilled(y, reference))
         if task.labelled and batch.labels is not None:
-            labels = torch.as_tensor(batch.labels, device=y[0].device)
-            sums["loss"] += n * float(task.supervised(y, labels))
-            sums["right"] += n * _agreement(task.kinds[0], y[0], labels)
-        if task.kinds[0] is Kind.VALUES:
-            a, b = y[0].double(), reference[0].double()
-            sums["error"] += float((a - b).square().sum())
-            sums["square"] += float(b.square().sum())
-            sums["total"] += float(b.sum())
-            values += b.numel()
-        else:
-            sums["agree"] += n * _agreement(task.kinds[0], y[0], _answer(task.kinds[0], reference[0]))
-    classes = task.kinds[0] is not Kind.VALUES
-    variance = sums["square"] - sums["total"] ** 2 / max(values, 1)
+            labels = torch.as_tensor(batch.labels, device=y[task.first].device)
+            loss += n * float(task.supervised(y, labels))
+            right += n * _agreement(_answer(task, task.first, y), labels) if answered else 0.0
+        for i in alike:
+            alike[i] += n * _agreement(_answer(task, i, y), _answer(task, i, reference))
+        for i, determination in values.items():
+            determination.add(task.read(i, y[i]), task.read(i, reference[i]))
+    shares = [agreed / len(data) for agreed in alike.values()]
     return Quality(
-        loss=sums["loss"] / seen if task.labelled else None,
-        accuracy=sums["right"] / seen if task.labelled and classes else None,
-        fidelity=sums["agree"] / seen if classes else 1 - sums["error"] / max(variance, 1e-12),
-        divergence=sums["divergence"] / seen,
+        loss=loss / len(data) if task.labelled else None,
+        accuracy=right / len(data) if task.labelled and answered else None,
+        fidelity=fmean((*shares, *(d.value() for d in values.values()))),
+        divergence=divergence / len(data),
     )
 
 
-def _answer(kind: Kind, y: Tensor) -> Tensor:
-    if kind in (Kind.LOGITS, Kind.PROBABILITIES):
-        return y.argmax(1)
-    return y > (0.0 if kind is Kind.BINARY_LOGITS else 0.5)
+def _answer(task: Task, i: int, outputs: Sequence[Tensor]) -> Tensor:
+    """The classes of each sample, or yes and no, in the order of labels."""
+    kind = task.kinds[i]
+    if kind in CLASSES:
+        return task.read(i, outputs[i]).argmax(1)
+    return task.by_sample(i, outputs[i]) > (0.0 if kind is Kind.BINARY_LOGITS else 0.5)
 
 
-def _agreement(kind: Kind, y: Tensor, expected: Tensor) -> float:
-    if kind is Kind.VALUES:
-        return float(np.nan)
-    answer = _answer(kind, y)
+def _agreement(answer: Tensor, expected: Tensor) -> float:
     return float((answer == expected.reshape(answer.shape).to(answer.dtype)).float().mean())

@@ -18,6 +18,7 @@ import torch.distributed as dist
 
 from sosp_core.config import FinetuneConfig
 from sosp_core.convert.network import Network
+from sosp_core.data.axes import Axes
 from sosp_core.data.task import Kind, Task
 from sosp_core.finetune.exchange import STEP, add_up, blank, hand_out, listen, meet, ready
 from sosp_core.finetune.features import Feature, FeatureLoss
@@ -39,10 +40,15 @@ def serve(place: Path, rank: int) -> None:
     )
     student.train(told["trains"])
     features = [Feature(name, {a: tuple(kept) for a, kept in axes}) for name, axes in told["features"]]
-    kinds = tuple(Kind(kind) for kind in told["kinds"])
+    task = Task(
+        kinds=tuple(Kind(kind) for kind in told["kinds"]),
+        labelled=told["labelled"],
+        variances=tuple(tuple(each) for each in told["variances"]),
+        axes=tuple(Axes(**axes) for axes in told["axes"]),
+    )
     loss = LessonLoss(
         *(student, teacher),
-        Task(kinds=kinds, labelled=told["labelled"], variances=tuple(told["variances"])),
+        task,
         FinetuneConfig(**told["config"]),
         FeatureLoss(features, device) if features else None,
         mixed=told["mixed"],

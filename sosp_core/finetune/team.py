@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -122,6 +122,7 @@ def assembled(
         "kinds": [str(kind) for kind in task.kinds],
         "labelled": task.labelled,
         "variances": task.variances,
+        "axes": [asdict(axes) for axes in task.axes],
         "features": [[f.name, list(f.kept.items())] for f in features] if config.features > 0 else [],
         "config": parts,
         "trains": trains,

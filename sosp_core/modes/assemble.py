@@ -60,7 +60,7 @@ def assemble(
         refusals=tuple(str(r) for r in refusals),
         training=history,
         checks=checks,
-        warnings=(*subject.warnings(), *_untrained(run, subject, history), *warnings, *exports.warnings),
+        warnings=(*subject.warnings, *_untrained(run, subject, history), *warnings, *exports.warnings),
         timings=run.timings,
         versions=library_versions(),
         machine=describe_machine(run.devices),

@@ -99,6 +99,15 @@ class MaskSpace:
         """Pairs (samples, batch), always in the same order."""
         return ((len(b.inputs[0]), b) for b in self._batches)
 
+    def singly(self, batch: Batch) -> Iterator[Batch]:
+        """The samples of a batch one by one.
+
+        The original answers each anew: an output need not have its samples on the first axis.
+        """
+        for i in range(len(batch.inputs[0])):
+            labels = None if batch.labels is None else batch.labels[i : i + 1]
+            yield self._batch(tuple(t[i : i + 1] for t in batch.inputs), labels)
+
     def outputs(self, mask: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The network's outputs with its gates set by ``mask [S]``, or ``[N, S]``: one for each sample."""
         # Members of −1 stay for ever: they index the one appended at the end.
@@ -130,7 +139,11 @@ class MaskSpace:
         arrays = (torch.as_tensor(part.inputs[name]).to(self._device) for name in self._network.input_names)
         typed = (a.to(self._dtype) if self._dtype and a.is_floating_point() else a for a in arrays)
         inputs = tuple(a.contiguous(memory_format=torch.channels_last) if a.ndim == 4 else a for a in typed)
-        if self.task.labelled and part.labels is not None:
-            return Batch(inputs=inputs, labels=torch.as_tensor(part.labels).to(self._device), reference=None)
+        labels = part.labels if self.task.labelled else None
+        return self._batch(inputs, None if labels is None else torch.as_tensor(labels).to(self._device))
+
+    def _batch(self, inputs: tuple[Tensor, ...], labels: Tensor | None) -> Batch:
+        if labels is not None:
+            return Batch(inputs=inputs, labels=labels, reference=None)
         with torch.no_grad():
             return Batch(inputs=inputs, labels=None, reference=self._network(*inputs))

@@ -120,7 +120,7 @@ class _Pass:
 
     def rows(self, generator: torch.Generator) -> Iterator[Rows]:
         """Of A, one a sample at a time: the gradient of ``z·f(x_n)`` with respect to its own gates."""
-        for roots in self.space.task.curvature_roots(self.outputs, PROBES, generator):
+        for roots in self.space.task.curvature_roots(self.outputs, len(self.gates), PROBES, generator):
             pairs = [(y, z) for y, z in zip(self.outputs, roots, strict=True) if z is not None]
             row = _derivative(pairs, self.gates) / self.space.samples**0.5
             yield row.detach().cpu().float().numpy()
@@ -130,7 +130,7 @@ def _passes(space: MaskSpace, alive: Alive) -> Iterator[_Pass]:
     """Batches with a gate for each sample where the graph allows it, else one sample at a time."""
     mask = space.mask(alive)
     for n, batch in space.batches():
-        for part in [batch] if space.per_sample else _singly(batch):
+        for part in [batch] if space.per_sample else space.singly(batch):
             gates = mask.expand(n if space.per_sample else 1, -1).clone().requires_grad_()
             yield _Pass(space, part, gates, space.outputs(gates, part.inputs))
 
@@ -147,13 +147,3 @@ def _derivative(pairs: Sequence[tuple[Tensor, Tensor | None]], gates: Tensor) ->
         return torch.zeros_like(gates)
     ys, zs = zip(*heard, strict=True)
     return torch.autograd.grad(ys, gates, zs, retain_graph=True)[0]
-
-
-def _singly(batch: Batch) -> Iterator[Batch]:
-    for i in range(len(batch.inputs[0])):
-        one = slice(i, i + 1)
-        yield Batch(
-            inputs=tuple(t[one] for t in batch.inputs),
-            labels=None if batch.labels is None else batch.labels[one],
-            reference=None if batch.reference is None else tuple(t[one] for t in batch.reference),
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
@@ -38,7 +38,7 @@ class Jury:
 
     Attributes:
         judged_on: As in ``Verdict``.
-        task: What the outputs mean; unlabelled where these samples are.
+        task: What the outputs mean to these samples, which may have labels where the others have none.
     """
 
     judged_on: str
@@ -56,13 +56,10 @@ class Jury:
 
 def jury(subject: Subject) -> Jury:
     """The evaluation data if given, else the held-out share of the calibration data."""
-    name, data = "evaluation", subject.evaluation
+    name, data, task = "evaluation", subject.evaluation, subject.judged_as
     if data is None:
         holdout, multiple = subject.recipe.finetune.holdout, subject.interface.batch or 1
         name, data = "held-out", subject.data.split(holdout, subject.recipe.seed, multiple)[1]
-    task = subject.task
-    if task.labelled and data.labels is None:
-        task = replace(task, labelled=False)
     return Jury(
         judged_on=name,
         data=data,

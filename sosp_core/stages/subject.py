@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,12 +11,16 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from sosp_core.config import VIEWS, Recipe
+from sosp_core.config import VIEWS, Objective, Recipe
 from sosp_core.convert.check import require_same_function, rounding_of
 from sosp_core.convert.network import Network
+from sosp_core.data.axes import Seen
 from sosp_core.data.dataset import Dataset, load_dataset
-from sosp_core.data.task import Task, resolve_task
+from sosp_core.data.resolve import resolve_task
+from sosp_core.data.task import Task
+from sosp_core.errors import DataMismatch
 from sosp_core.finetune.augment import augment, keeps_labels, suited
+from sosp_core.finetune.evaluate import Forward
 from sosp_core.ir.bfloat16 import Narrowed, widen
 from sosp_core.ir.interface import Interface, interface
 from sosp_core.ir.load import load_model
@@ -27,6 +31,9 @@ from sosp_core.runtime.session import Array, open_session, run
 #: Samples that observe shapes and carry the parity checks.
 PROBE_SAMPLES = 8
 EVALUATION_BATCH = 64
+#: Numbers of samples that tell which axis of an output counts them.
+FEW, MORE = 2, 3
+UNKNOWN = Task(kinds=(), labelled=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +45,12 @@ class Subject:
         file_bytes: What the original takes on a disk: the file, or the weights beside it if they take more.
         model: Normalised; never changed, only cloned.
         narrowed: What in it was bfloat16, and has to be again when it is handed out.
-        conversion: Relative error of the network's outputs against ONNX Runtime's, once ``convert`` ran.
         evaluation: Data to judge by, if given.
-        task: What the outputs mean.
         recipe: What to do.
+        warnings: What is odd about the data, though they can be used.
+        task: What the outputs mean, once ``convert`` ran.
+        judged_as: What they mean where the evaluation data judge them, once ``convert`` ran.
+        conversion: Relative error of the network's outputs against ONNX Runtime's, once ``convert`` ran.
     """
 
     sha256: str
@@ -50,9 +59,11 @@ class Subject:
     interface: Interface
     data: Dataset
     evaluation: Dataset | None
-    task: Task
     recipe: Recipe
     narrowed: Narrowed
+    warnings: tuple[str, ...] = ()
+    task: Task = UNKNOWN
+    judged_as: Task = UNKNOWN
     conversion: float = 0.0
 
     @property
@@ -97,15 +108,9 @@ class Subject:
         """The batch that the graph fixes, or else the usual one."""
         return self.interface.batch or usual
 
-    def warnings(self) -> list[str]:
-        """What is odd about the data, though it can be used."""
-        if all(np.ptp(a.reshape(-1)) == 0 for a in self.probe.values()):
-            return ["calibration_degenerate: the first samples hold one value everywhere"]
-        return []
-
 
 def load(source: Path | bytes, data: Path, evaluation: Path | None, recipe: Recipe) -> Subject:
-    """Read model and data, and find out what the outputs mean.
+    """Read model and data.
 
     Raises:
         InputError: One of them cannot be used, or not by this recipe.
@@ -116,9 +121,6 @@ def load(source: Path | bytes, data: Path, evaluation: Path | None, recipe: Reci
     samples = load_dataset(data, ports)
     judged = load_dataset(evaluation, ports) if evaluation else None
     suited("finetune.augment", recipe.finetune.augmentations(), samples.inputs)  # or it fails after hours
-    task = resolve_task(model, ports, samples, recipe.objective)
-    if task.labelled and judged is not None and judged.labels is not None:
-        resolve_task(model, ports, judged, recipe.objective)  # These labels have to fit, too.
     return Subject(
         sha256=_sha256(source),
         file_bytes=max(_size(source), weight_bytes(model)) if not narrowed else _size(source),
@@ -126,27 +128,79 @@ def load(source: Path | bytes, data: Path, evaluation: Path | None, recipe: Reci
         interface=ports,
         data=samples,
         evaluation=judged,
-        task=task,
         recipe=recipe,
         narrowed=narrowed,
+        warnings=tuple(_oddities(samples)),
     )
 
 
 def convert(subject: Subject) -> Subject:
-    """Prove that the torch network computes what ONNX Runtime does; measure the outputs' spread.
+    """Find out what the outputs mean, and prove that the torch network computes what ONNX Runtime does.
 
     Returns:
-        The subject, knowing the largest relative error, and its task by what errors of values are divided.
+        The subject, knowing the largest relative error, and its tasks with what errors of values are
+        divided by.
 
     Raises:
         UnsupportedOps: Nodes that no converter knows.
+        UnsupportedModel: No output can be judged.
+        DataMismatch: Labels are missing, or do not fit the outputs.
         ConversionDiverged: The first node that computes something else is named.
     """
-    error = require_same_function(Network(subject.model), subject.model, subject.probe)
+    network = Network(subject.model)
     original = forward(subject.model, subject.interface)
+    task, judged_as = _tasks(subject, original)
+    subject = replace(subject, task=task, judged_as=judged_as)
+    error = require_same_function(network, subject.model, subject.probe)
     batches = subject.samples().batches(subject.batch(EVALUATION_BATCH))
-    task = subject.task.measured_on([original(part) for part in batches])
-    return replace(subject, task=task, conversion=error)
+    answers = [original(part) for part in batches]
+    return replace(
+        subject,
+        task=task.measured_on(answers),
+        judged_as=judged_as.measured_on(answers),
+        conversion=error,
+    )
+
+
+def _tasks(subject: Subject, original: Forward) -> tuple[Task, Task]:
+    """What the outputs mean to the calibration data, and to those that judge them."""
+    objective, judging = subject.recipe.objective, subject.evaluation
+    seen = _seen(subject.data, original, subject.interface.batch)
+    if judging is None:
+        task = resolve_task(subject.model, seen, subject.data, objective)
+        return task, task
+    seen_too = _seen(judging, original, subject.interface.batch)
+    both, also = (
+        [(*a, *b) for a, b in zip(x, y, strict=True)] for x, y in ((seen, seen_too), (seen_too, seen))
+    )
+    task = resolve_task(subject.model, both, subject.data, objective)
+    if judging.labels is None:
+        return task, replace(task, labelled=False)
+    # What is learnt from the original alone can be judged by labels all the same.
+    asked = Objective.AUTO if objective is Objective.DISTILL else objective
+    judged_as = resolve_task(subject.model, also, judging, asked)
+    if task.labelled and task.kinds != judged_as.kinds:
+        kinds = f"{task.kinds[task.first]}, as those of the calibration data are"
+        got = f"{judging.labels.dtype}{list(judging.labels.shape)} for {judged_as.kinds[task.first]}"
+        raise DataMismatch(field="labels", expected=f"labels for {kinds}", got=got)
+    return task, judged_as
+
+
+def _seen(data: Dataset, original: Forward, fixed: int | None) -> list[tuple[Seen, ...]]:
+    """For each output, its shape for a few samples, and a few more if the graph takes any number."""
+    # A graph that says it takes any number, and does not, can be used with a single sample.
+    sizes = (FEW, MORE) if fixed is None and len(data) > 1 else (fixed or 1,)
+    runs = [original(data.take(np.arange(n) % len(data))) for n in sizes]
+    return [
+        tuple(Seen(n, tuple(y.shape)) for n, y in zip(sizes, column, strict=True))
+        for column in zip(*runs, strict=True)
+    ]
+
+
+def _oddities(data: Dataset) -> list[str]:
+    if all((array[:PROBE_SAMPLES] == array.flat[0]).all() for array in data.inputs.values()):
+        return ["calibration_degenerate: the first samples hold one value everywhere"]
+    return []
 
 
 def _sha256(source: Path | bytes) -> str:
@@ -160,7 +214,7 @@ def _size(source: Path | bytes) -> int:
     return len(source) if isinstance(source, bytes) else source.stat().st_size
 
 
-def forward(model: ir.Model | bytes, ports: Interface) -> Callable[[Dataset], Sequence[torch.Tensor]]:
+def forward(model: ir.Model | bytes, ports: Interface) -> Forward:
     """A model, or its file, as a function from samples to outputs, run by ONNX Runtime."""
     session = open_session(model)
 

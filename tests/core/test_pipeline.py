@@ -32,7 +32,7 @@ from sosp_core.errors import (
     WeightsNotFinite,
 )
 from sosp_core.pipeline import STAGES, Outcome, compress
-from sosp_core.stages.subject import load
+from sosp_core.stages.subject import convert, load
 from tests.core.digits import (
     HALF_THE_PARAMETERS,
     INPUT,
@@ -209,6 +209,42 @@ def test_distillation_ignores_labels_that_are_there(data: Path, tmp_path: Path) 
     job = replace(recipe(), objective=Objective.DISTILL)
     report = compress(digits_model(), data, job, out_dir=tmp_path, device="cpu").report
     assert report.quality_after.accuracy is None
+
+
+@pytest.mark.parametrize("objective", [Objective.AUTO, Objective.DISTILL])
+def test_labels_of_the_evaluation_judge_what_was_learnt_without(
+    objective: Objective, evaluation: Path, tmp_path: Path
+) -> None:
+    data = save_digits(tmp_path / "data.npz", count=200, labels=False)
+    job = replace(recipe(), objective=objective, finetune=FinetuneConfig(steps=0))
+    outcome = compress(digits_model(), data, job, out_dir=tmp_path / "o", evaluation=evaluation, device="cpu")
+    with np.load(evaluation) as file:
+        right = (answers(outcome.model.read_bytes(), file[INPUT]).argmax(1) == file["labels"]).mean()
+    assert outcome.report.quality_after.accuracy == pytest.approx(right, abs=1e-6)
+
+
+def test_labels_of_two_meanings_are_refused(evaluation: Path, tmp_path: Path) -> None:
+    x, y = (a[:64] for a in digits())
+    np.savez(tmp_path / "data.npz", **{INPUT: x, "labels": np.eye(10, dtype=np.float32)[y]})
+    with pytest.raises(DataMismatch) as caught:
+        compress(
+            *(digits_model(), tmp_path / "data.npz", recipe()),
+            out_dir=tmp_path / "o",
+            evaluation=evaluation,
+            device="cpu",
+        )
+    assert caught.value.expected == "labels for values, as those of the calibration data are"
+    assert caught.value.got.endswith("for logits")
+
+
+def test_inputs_may_be_true_or_false(tmp_path: Path) -> None:
+    text = """(bool[N,6] x) => (float[N,4] y) <float[6,32] w0, float[32,4] w1>
+        { f = Cast<to = 1>(x)  h = MatMul(f, w0)  a = Relu(h)  y = MatMul(a, w1) }"""
+    np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).random((40, 6)) < 0.5)
+    job = replace(recipe(), finetune=FinetuneConfig(steps=0))
+    model = as_model(text, 17).SerializeToString()
+    report = compress(model, tmp_path / "data.npz", job, out_dir=tmp_path / "o", device="cpu").report
+    assert not any(w.startswith("calibration_degenerate") for w in report.warnings)
 
 
 def test_a_fixed_batch_stays_fixed(tmp_path: Path) -> None:

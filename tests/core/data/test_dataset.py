@@ -218,6 +218,20 @@ def test_an_array_that_does_not_fit_is_described(array: np.ndarray, got: str, tm
     assert caught.value.details() == {"field": "image", "expected": "float32[N, 3, 4, 6]", "got": got}
 
 
+def test_a_fixed_first_axis_is_no_shape_of_a_sample(tmp_path: Path) -> None:
+    weights = Port(name="weights", dtype=FLOAT, shape=(4,))
+    ports = Interface(inputs=(IMAGE, weights), outputs=())
+    found = []
+    for array in (np.zeros((6, 4), np.float32), np.zeros(4, np.float32)):
+        with pytest.raises(DataMismatch) as caught:
+            load_dataset(npz(tmp_path, image=images(), weights=array), ports)
+        found.append((caught.value.expected, caught.value.got))
+    assert found == [
+        ("float32[N]", "float32[6, 4]"),
+        ("6 samples as 'image', along the first axis", "float32[4]"),
+    ]
+
+
 def test_a_missing_array_is_told_with_those_present(tmp_path: Path) -> None:
     with pytest.raises(DataMismatch) as caught:
         load_dataset(npz(tmp_path, image=images(), picture=images()), TWO)
@@ -235,7 +249,10 @@ def test_a_plain_array_cannot_feed_two_inputs(tmp_path: Path) -> None:
 def test_inputs_need_equally_many_samples(tmp_path: Path) -> None:
     with pytest.raises(DataMismatch) as caught:
         load_dataset(npz(tmp_path, image=images(), tokens=np.zeros((5, 5), int)), TWO)
-    assert (caught.value.field, caught.value.expected) == ("tokens", "6 samples as 'image'")
+    assert (caught.value.field, caught.value.expected) == (
+        "tokens",
+        "6 samples as 'image', along the first axis",
+    )
 
 
 @pytest.mark.parametrize("labels", [np.zeros(5), np.zeros((7, 2)), np.float64(1)])

@@ -8,12 +8,14 @@ import torch
 
 from sosp_core.config import FinetuneConfig, Objective
 from sosp_core.convert.network import Network
+from sosp_core.data.axes import Seen
 from sosp_core.data.dataset import Dataset
-from sosp_core.data.task import resolve_task
+from sosp_core.data.resolve import resolve_task
 from sosp_core.finetune.features import FeatureLoss, shared_features
 from sosp_core.finetune.loop import Trainer
 from sosp_core.ir.interface import interface
 from sosp_core.progress import NullProgress
+from sosp_core.stages.subject import forward
 from sosp_core.surgery.apply import slim
 from tests.zoo.built import random_feeds, random_mask
 from tests.zoo.graphs import CASES, build
@@ -58,8 +60,10 @@ def test_every_network_can_be_taught_by_its_inner_tensors(name: str) -> None:
     features = shared_features(built.structures, alive, student, teacher)
     ports = interface(built.model)
     data = Dataset(inputs=random_feeds(ports.inputs, 2 * (ports.batch or 4), seed=0))
+    part = data.take(np.arange(ports.batch or 4))
+    seen = [(Seen(len(part), tuple(y.shape)),) for y in forward(built.model, ports)(part)]
     history = Trainer(
-        *(student, teacher, data, resolve_task(built.model, ports, data, Objective.AUTO)),
+        *(student, teacher, data, resolve_task(built.model, seen, data, Objective.AUTO)),
         FinetuneConfig(steps=1, batch_size=4, holdout=0.5),
         seed=0,
         device=CPU,

@@ -18,6 +18,8 @@ from torch import nn
 from sosp_core import compress
 from sosp_core.config import FinetuneConfig
 from sosp_core.convert.network import Network
+from sosp_core.data.axes import Axes
+from sosp_core.data.task import Kind, Task
 from sosp_core.errors import Cancelled, DeviceLost
 from sosp_core.finetune.features import FeatureLoss, shared_features
 from sosp_core.finetune.gradients import Direct
@@ -36,13 +38,14 @@ CPU = torch.device("cpu")
 STEPS = FinetuneConfig(steps=20, batch_size=32, augment="none", holdout=0.25, lr=0.05, features=0.0)
 
 
-def plain() -> bytes:
+def plain(*last: nn.Module) -> bytes:
     """A network whose loss is the mean of its samples' losses, whoever computes them."""
     torch.manual_seed(0)
     return exported(
         nn.Sequential(
             *(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Conv2d(8, 12, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(192, 10)),
+            *last,
         ).eval()
     )
 
@@ -81,6 +84,21 @@ def test_without_labels_they_learn_as_well() -> None:
     before, after = (r._views and r._quality(r._held, r._task) for r in (first, second))
     assert after.divergence == pytest.approx(before.divergence, rel=0.1)
     assert weights(alone).keys() == weights(together).keys()
+
+
+def test_all_of_them_are_told_what_outputs_mean() -> None:
+    """Where features are, and how much each of them varies: or a mate would compute another loss."""
+    content = plain(nn.Unflatten(1, (2, 5)))
+    task = Task(
+        kinds=(Kind.VALUES,),
+        labelled=False,
+        variances=((0.1, 1.0, 2.0, 3.0, 4.0),),
+        axes=(Axes(samples=0, features=2),),
+    )
+    (alone, _), (together, _) = (trained(content, n, STEPS, task=task) for n in (1, 2))
+    expected = weights(alone)
+    for name, tensor in weights(together).items():
+        assert torch.allclose(tensor, expected[name], rtol=1e-4, atol=1e-5), name
 
 
 def test_gradients_and_statistics_are_the_means_over_the_parts() -> None:

@@ -10,7 +10,9 @@ import torch
 
 from sosp_core.config import Metric
 from sosp_core.cost.model import CostModel
+from sosp_core.data.axes import Axes
 from sosp_core.data.dataset import Dataset
+from sosp_core.data.task import Kind, Task
 from sosp_core.saliency.folded import Folded
 from sosp_core.saliency.mask_space import MaskSpace
 from sosp_core.saliency.rows import Expansion, diagonal, gradient, gradient_and_root
@@ -23,6 +25,7 @@ from tests.core.saliency.scenes import CLASSES, mask_space, samples, without
 from tests.core.saliency.test_sosp_h import supervised
 from tests.oracles.dense import MLP, NETS, Dense, Net, softmax_curvature
 from tests.zoo.built import Built, prepare
+from tests.zoo.graphs import Graph, content_of
 
 # Rows are kept in float32.
 SINGLE = {"rtol": 1e-5, "atol": 1e-7}
@@ -190,3 +193,30 @@ def price(kind: type[object], expansion: Expansion, alive: Alive) -> float:
     if kind is QuadraticPrices:
         return float(-slope.sum() + 0.5 * gram.sum())
     return float(np.abs(slope).sum() + 0.5 * np.abs(gram).sum())
+
+
+#: The same network twice, but for the order of its output's axes; no score may tell one from the other.
+SEQUENCES = {
+    Axes(samples=0, features=2): "(float[N,5,4] x) => (float[N,5,3] y) <float[4,6] w0, float[6,3] w1> "
+    "{ h = MatMul(x, w0)  a = Relu(h)  y = MatMul(a, w1) }",
+    Axes(samples=1, features=2): "(float[N,5,4] x) => (float[5,N,3] y) <float[4,6] w0, float[6,3] w1> "
+    "{ h = MatMul(x, w0)  a = Relu(h)  z = MatMul(a, w1)  y = Transpose<perm=[1,0,2]>(z) }",
+}
+
+
+@pytest.mark.parametrize("per_sample", [True, False])
+@pytest.mark.parametrize("kind", [Kind.VALUES, Kind.LOGITS, Kind.SCORES])
+def test_samples_need_not_be_on_the_first_axis(kind: Kind, per_sample: bool) -> None:
+    found = []
+    for axes, text in SEQUENCES.items():
+        built = prepare(content_of(Graph(name="sequence", text=text, groups=(6,))))
+        task = Task(kinds=(kind,), labelled=False, axes=(axes,))
+        space = mask_space(built, samples(built, task), task)
+        assert space.per_sample
+        space.per_sample = per_sample
+        alive = built.structures.all_alive()
+        alive[1] = False
+        found.append((gradient(space, alive), diagonal(space, alive, 0)))
+    assert found[0][0].any()
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(other, one, **SINGLE)
