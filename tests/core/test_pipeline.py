@@ -394,7 +394,7 @@ def test_scores_read_labels_of_places_without_views(tmp_path: Path) -> None:
     model = as_model(PLACES, 17).SerializeToString()
     for labels, viewed in ((np.zeros((40, 8, 8), np.int64), False), (None, True)):
         np.savez(tmp_path / "data.npz", x=x, **({} if labels is None else {"labels": labels}))
-        subject = load(model, tmp_path / "data.npz", None, recipe(samples=40))
+        subject = convert(load(model, tmp_path / "data.npz", None, recipe(samples=40)))
         assert np.array_equal(subject.samples().inputs["x"], x) == (not viewed)
 
 
