@@ -45,8 +45,9 @@ def search(run: Run, subject: Subject, choice: Choice) -> Outcome:
 
     short = shortened(run.recipe.finetune, len(subject.data))
     quick = replace(subject, recipe=replace(run.recipe, finetune=short))
-    tried = bisect(lambda keep: attempt(keep, quick), most, choice.target / choice.total)
-    finals = verify(lambda keep: attempt(keep, subject), most, tried)
+    least = choice.target / choice.total
+    tried = bisect(lambda keep: attempt(keep, quick), most, least)
+    finals = verify(lambda keep: attempt(keep, subject), most, tried, least)
     return publish(run, subject, choice, last[0], Besides(tries=(*tried, *finals)))
 
 

@@ -66,10 +66,11 @@ class Trail:
     def reach(self, target: int) -> Alive:
         """The mask that leaves at most ``target``: prices are taken anew at each mask on the way.
 
-        A latency is an estimate: there the smallest mask will do if it is nearly small enough.
+        A latency is an estimate: there the smallest mask will do if it is nearly small enough, and
+        if anything is gone.
 
         Raises:
-            TargetUnreachable: What the rules leave is still too much.
+            TargetUnreachable: What the rules leave is still too much, or all of it.
             Cancelled: Between two rounds.
         """
         state = min((s for s in self._states if s.total > target), key=lambda s: s.total, default=None)
@@ -82,7 +83,8 @@ class Trail:
             self._progress.report(STAGE, number / rounds, f"round {number + 1} of {rounds}")
             state = self._shrunk(state, aim, (number + 1) / rounds)
             self._states.append(state)
-        if state.total > target * (1 + self._choice.doubt):
+        doubt = 0.0 if state.alive.all() else self._choice.doubt
+        if state.total > target * (1 + doubt):
             unit = self._choice.unit
             raise TargetUnreachable(metric=unit, asked=target, reachable=state.total)
         return state.alive
