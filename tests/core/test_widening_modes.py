@@ -213,6 +213,17 @@ def test_where_every_layer_has_limits_none_can_be_a_bottleneck(data: Path, tmp_p
     assert caught.value.field == "prune.layers"
 
 
+def test_where_limits_alone_decide_what_goes_nothing_is_learnt_of_the_others(
+    data: Path, tmp_path: Path
+) -> None:
+    order = job(Mode.BOTTLENECKS)
+    prune = replace(order.prune, layers={"/12/Gemm": LayerLimits(max_keep=0.1)}, budget=Budget(keep=0.9))
+    with pytest.raises(NoBottleneck, match="no layer without limits was expected to lose anything"):
+        compress(
+            *(narrow_model(epochs=5), data, replace(order, prune=prune)), out_dir=tmp_path / "o", device="cpu"
+        )
+
+
 def test_without_labels_the_report_says_what_that_means(tmp_path: Path) -> None:
     plain = save_digits(tmp_path / "plain.npz", labels=False)
     order = job(Mode.BOTTLENECKS, baseline=False)
