@@ -7,8 +7,9 @@ if it is the one who builds the object: unknown fields and lax conversions are e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from sosp_core.words import COUNTED, Method, Metric, Mode, Objective, Optimizer, Precision, Quantization
 
@@ -40,6 +41,8 @@ STRICT: dict[str, Any] = {"extra": "forbid", "strict": True, "allow_inf_nan": Fa
 #: Augmentations that keep a sample's class, and those that mix the classes of two.
 VIEWS, MIXTURES = frozenset({"flip", "shift"}), frozenset({"mixup", "cutmix"})
 
+#: A recipe says milliseconds, the clock nanoseconds.
+PER_MILLISECOND = 1e6
 
 #: Cuts that a gradual pruning may take: each is proved, trained, written and judged by itself.
 MOST_STEPS = 20
@@ -48,6 +51,30 @@ MOST_STEPS = 20
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
+
+
+def _settle(config: Any) -> None:
+    """Give fields that were written as in JSON their types: words, limits, tuples.
+
+    A word of a recipe equals its text and is not it: taken as it is, the text would be misread.
+    """
+    kinds = get_type_hints(type(config))
+    for name in (f.name for f in fields(config)):
+        object.__setattr__(config, name, _as(kinds[name], getattr(config, name), name))
+
+
+def _as(kind: Any, value: Any, name: str) -> Any:
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        _require(isinstance(value, tuple | list), f"{name} must be several, as in ({value!r},)")
+        return tuple(_as(inner[0], one, name) for one in value)
+    if origin is dict:
+        return {key: _as(inner[1], one, name) for key, one in value.items()}
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        _require(value in list(kind), f"{name} must be one of {', '.join(kind)}, got {value!r}")
+        return kind(value)
+    written = is_dataclass(kind) and isinstance(value, dict)
+    return kind(**value) if written else value
 
 
 def _augmentations(asked: str, known: frozenset[str]) -> frozenset[str] | None:
@@ -82,6 +109,7 @@ class Budget:
     max_drop: float | None = None
 
     def __post_init__(self) -> None:
+        _settle(self)
         given = [n for n in ("keep", "at_most", "max_drop") if getattr(self, n) is not None]
         _require(len(given) <= 1, f"give keep, at_most or max_drop, not both: {' and '.join(given)}")
         _require(self.keep is None or 0 < self.keep < 1, f"keep must lie between 0 and 1, got {self.keep}")
@@ -100,8 +128,13 @@ class Budget:
     def target(self, total: int) -> int:
         """The largest amount allowed, for a model that has ``total``; latencies in nanoseconds."""
         if self.at_most is not None:
-            return int(self.at_most * 1e6) if self.metric is Metric.LATENCY else int(self.at_most)
+            return int(self.at_most * PER_MILLISECOND) if self.metric is Metric.LATENCY else int(self.at_most)
         return int(total * (0.5 if self.keep is None else self.keep))
+
+    def of(self, target: int) -> Budget:
+        """The same as an amount: ``target``, in the unit in which ``Budget.target`` gives it."""
+        amount = target / PER_MILLISECOND if self.metric is Metric.LATENCY else target
+        return Budget(metric=self.metric, at_most=amount)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +147,7 @@ class LayerLimits:
     exact: int | float | None = None
 
     def __post_init__(self) -> None:
+        _settle(self)
         given = [n for n in ("min_keep", "max_keep", "exact") if getattr(self, n) is not None]
         _require(bool(given), "give min_keep, max_keep or exact")
         _require(self.exact is None or given == ["exact"], "exact stands alone: it is both limits")
@@ -181,6 +215,7 @@ class PruneConfig:
     sweep: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        _settle(self)
         _require(1 <= self.rounds <= 200, f"rounds must lie in 1..200, got {self.rounds}")
         _require(1 <= self.steps <= MOST_STEPS, f"steps must lie in 1..{MOST_STEPS}, got {self.steps}")
         _require(self.samples >= 1, f"samples must be at least 1, got {self.samples}")
@@ -258,6 +293,7 @@ class FinetuneConfig:
     precision: Precision = Precision.AUTO
 
     def __post_init__(self) -> None:
+        _settle(self)
         _require(
             self.epochs is None or 0 <= self.epochs <= 10_000,
             f"epochs must lie in 0..10000, got {self.epochs}",
@@ -293,7 +329,8 @@ class ExpandConfig:
 
     The diagnosis is a pruning by the recipe's method, rounds and samples to the budget's share of
     all structures: counted in these, whatever the budget counts, for a layer that is cheap in MACs
-    is left alone for being cheap.
+    is left alone for being cheap. Layers with limits (``prune.layers``) are no bottlenecks: what they
+    lose is the recipe's decision.
 
     Attributes:
         factor: Bottlenecks become this many times as wide.
@@ -316,6 +353,7 @@ class ExpandConfig:
     best: bool = False
 
     def __post_init__(self) -> None:
+        _settle(self)
         _require(1 < self.factor <= 16, f"factor must lie in (1, 16], got {self.factor}")
         _require(0 < self.threshold <= 1, f"threshold must lie in (0, 1], got {self.threshold}")
         _require(0 <= self.distill <= 1, f"distill must lie in 0..1, got {self.distill}")
@@ -341,6 +379,7 @@ class BenchmarkConfig:
     max_time_s: float = 10.0
 
     def __post_init__(self) -> None:
+        _settle(self)
         _require(bool(self.providers), "providers must not be empty")
         _require(bool(self.threads), "threads must not be empty")
         _require(bool(self.batch_sizes), "batch_sizes must not be empty")
@@ -367,6 +406,7 @@ class ExportConfig:
     samples: int = 128
 
     def __post_init__(self) -> None:
+        _settle(self)
         _require(1 <= self.samples <= 100_000, f"samples must lie in 1..100000, got {self.samples}")
 
 
@@ -385,6 +425,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _settle(self)
         _require(0 <= self.seed < 2**32, f"seed must lie in 0..2^32-1, got {self.seed}")
         budget, sweeps = self.prune.budget, self.mode is Mode.SWEEP
         _require(sweeps == bool(self.prune.sweep), "mode sweep and prune.sweep come together")
@@ -392,6 +433,11 @@ class Recipe:
         _require(
             not sweeps or limits == (None,) * 3,
             "prune.sweep says how much to keep; give no keep, at_most or max_drop beside it",
+        )
+        widens = self.mode in (Mode.BOTTLENECKS, Mode.EXPAND_PRUNE)
+        _require(
+            not widens or budget.max_drop is None,
+            f"mode {self.mode} must have keep or at_most; prune.budget.max_drop searches by pruning alone",
         )
         if self.prune.steps > 1:
             self._require_gradual()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+#: The unit of latencies that are whole numbers; people are told milliseconds, as recipes say.
+NANOSECONDS = "nanoseconds of latency"
+
 
 def count(value: float) -> str:
     """``1234567`` as ``1.23 M``."""
@@ -20,8 +23,14 @@ def size(n_bytes: float) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Seconds as milliseconds with three significant digits."""
-    return f"{seconds * 1e3:.3g} ms"
+    """Seconds as milliseconds with three significant digits; none of a whole number is lost."""
+    value = seconds * 1e3
+    return f"{value:,.0f} ms" if abs(value) >= 1000 else f"{value:.3g} ms"
+
+
+def amount(value: int, unit: str) -> str:
+    """``1500`` MACs as ``1,500 macs``, as many nanoseconds of latency as ``0.0015 ms of latency``."""
+    return f"{milliseconds(value / 1e9)} of latency" if unit == NANOSECONDS else f"{value:,} {unit}"
 
 
 def percent(share: float) -> str:

@@ -17,7 +17,7 @@ Source: section 4.3 of Nonnenmacher et al. (2022), arXiv:2110.11395, reads the s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import exp, lgamma
 from typing import Any
@@ -64,21 +64,23 @@ class GroupShare:
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """Shares by group, in the order of the groups.
+    """Shares by group, in the order of the groups; without those about which something else decided.
 
     Attributes:
-        share: Of all structures that went.
+        share: Of all of their structures that went.
         threshold: Of the rule.
+        numbers: Of the groups, among all.
     """
 
     share: float
     threshold: float
     groups: tuple[GroupShare, ...]
+    numbers: tuple[int, ...]
 
     @property
     def bottlenecks(self) -> tuple[int, ...]:
         """Numbers of the groups that are bottlenecks."""
-        return tuple(i for i, group in enumerate(self.groups) if group.bottleneck)
+        return tuple(n for n, group in zip(self.numbers, self.groups, strict=True) if group.bottleneck)
 
     def to_json(self) -> dict[str, Any]:
         """All fields, ready for JSON; shares from 0 to 1."""
@@ -86,39 +88,46 @@ class Diagnosis:
         return {"share": self.share, "threshold": self.threshold, "groups": groups}
 
 
-def diagnose(structures: Structures, alive: Alive, floors: Sequence[int], threshold: float) -> Diagnosis:
+def diagnose(structures: Structures, alive: Alive, floors: Mapping[int, int], threshold: float) -> Diagnosis:
     """Read the shares off a global pruning.
 
     Args:
         structures: Of the network.
         alive: What a pruning that spared no group left.
-        floors: For each group the fewest structures that it had to keep.
+        floors: The fewest structures that a group had to keep, by its number; of those that are not
+            listed nothing is read.
         threshold: Of what was expected to go; a group that lost less of it is a bottleneck.
     """
-    gone = int(np.count_nonzero(~alive))
-    share = gone / max(structures.count, 1)
-    groups = tuple(
-        _read(structures, group, alive, len(group.members) - floor, gone, threshold)
-        for group, floor in zip(structures.groups, floors, strict=True)
+    groups = {number: structures.groups[number] for number in sorted(floors)}
+    total = sum(len(group.members) for group in groups.values())
+    gone = sum(_removed(group, alive) for group in groups.values())
+    shares = tuple(
+        _read(structures, group, alive, floors[number], (gone, total), threshold)
+        for number, group in groups.items()
     )
-    return Diagnosis(share=share, threshold=threshold, groups=groups)
+    return Diagnosis(share=gone / max(total, 1), threshold=threshold, groups=shares, numbers=tuple(groups))
 
 
 def _read(
-    structures: Structures, group: Group, alive: Alive, most: int, gone: int, threshold: float
+    structures: Structures, group: Group, alive: Alive, floor: int, of_all: tuple[int, int], threshold: float
 ) -> GroupShare:
-    n = len(group.members)
-    removed = int(np.count_nonzero(~alive[group.members]))
-    expected = min(gone / structures.count * n, float(most))
+    """A group's share beside that of all: how many went, and out of how many."""
+    n, (gone, total) = len(group.members), of_all
+    removed = _removed(group, alive)
+    expected = min(gone / total * n, float(n - floor))
     return GroupShare(
         name=group.name,
         nodes=_nodes(structures, group),
         structures=n,
         removed=removed,
         expected=expected,
-        chance=_at_most(removed, n, gone, structures.count),
+        chance=_at_most(removed, n, gone, total),
         bottleneck=(removed + PRIOR) / (expected + PRIOR) < threshold,
     )
+
+
+def _removed(group: Group, alive: Alive) -> int:
+    return int(np.count_nonzero(~alive[group.members]))
 
 
 def _nodes(structures: Structures, group: Group) -> tuple[str, ...]:

@@ -156,6 +156,8 @@ class NoBottleneck(ModelError):
     threshold: float
 
     def __str__(self) -> str:
+        if not self.layers:
+            return "no layer without limits was expected to lose anything; lower the budget to compare them"
         return (
             f"no layer lost less than {self.threshold:g} of what was expected; least: "
             f"{', '.join(self.layers[:5])}; raise expand.threshold to widen these"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sosp_core.errors.base import InputError
+from sosp_core.units import amount
 
 
 class DataError(InputError):
@@ -84,7 +85,13 @@ class RecipeInvalid(InputError):
 
 @dataclass(eq=False, kw_only=True)
 class TargetUnreachable(InputError):
-    """The budget asks for less than the smallest allowed plan leaves."""
+    """The budget asks for less than the smallest allowed plan leaves.
+
+    Attributes:
+        metric: What is counted; latencies are ``units.NANOSECONDS``, and told in milliseconds.
+        asked: At most so many.
+        reachable: What the smallest allowed plan leaves.
+    """
 
     code: ClassVar[str] = "target_unreachable"
     metric: str
@@ -93,6 +100,6 @@ class TargetUnreachable(InputError):
 
     def __str__(self) -> str:
         return (
-            f"the budget of {self.asked:,} {self.metric} cannot be reached; "
-            f"the smallest allowed plan leaves {self.reachable:,}"
+            f"the budget of {amount(self.asked, self.metric)} cannot be reached; "
+            f"the smallest allowed plan leaves {amount(self.reachable, self.metric)}"
         )

@@ -93,7 +93,7 @@ class NotDeterministic(CheckFailed):
 
 @dataclass(eq=False, kw_only=True)
 class OutputRejected(CheckFailed):
-    """The slim model fails the ONNX checker or does not load in ONNX Runtime."""
+    """The slim model fails the checker, does not load, or is NaN where the original is not."""
 
     code: ClassVar[str] = "output_rejected"
     reason: str

@@ -6,6 +6,8 @@ the bottlenecks gain beyond that is what finding them was worth.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sosp_core.bench.compare import Comparison
 from sosp_core.bottleneck.detect import Diagnosis
 from sosp_core.config import Metric
@@ -81,6 +83,7 @@ def bottlenecks(run: Run, source: Source) -> Outcome:
                 variants=variants,
             ),
         )
+        report = replace(report, limits=choice.meant)
         return save_files(run.out, delivered, wide.plan(choice.structures), report, exports.files)
 
 
@@ -90,7 +93,7 @@ def _widen(subject: Subject, choice: Choice, found: Diagnosis) -> dict[str, Wide
     if subject.recipe.expand.baseline:
         grown = wides[BOTTLENECKS].structures
         parameters = measure(grown, grown.all_alive())[Metric.PARAMS]
-        wides[UNIFORM] = widen_alike(subject, choice.structures, parameters)
+        wides[UNIFORM] = widen_alike(subject, choice, parameters)
     return wides
 
 

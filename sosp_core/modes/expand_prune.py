@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sosp_core.config import Budget, Recipe
+from sosp_core.config import Recipe
 from sosp_core.cost.model import measure
 from sosp_core.modes.assemble import assemble
 from sosp_core.modes.begin import begin
@@ -38,11 +38,13 @@ def expand_prune(run: Run, source: Source) -> Outcome:
     with run.stage("score"):
         found = examine(subject, choice, Part(progress, "score", 0.0, DIAGNOSED, "bottlenecks"), device)
         wide = widen_bottlenecks(subject, choice.structures, found)
+        recipe = _budgeted(run.recipe, choice)
+        offer(as_subject(subject, wide.model, recipe))  # refuses the budget before anything is trained for it
         learning = Part(progress, "score", DIAGNOSED, EXPANDED_BY, "widened network")
         expanded = train_wide(subject, wide, learning, run.devices, kept.part("wide"))
         middle, _ = write(subject, expanded)
         between = judge(subject, wide.model, middle)
-        bigger = as_subject(subject, middle, _budgeted(run.recipe, choice))
+        bigger = as_subject(subject, middle, recipe)
         again = offer(bigger)
         plan = choose(bigger, again, Part(progress, "score", EXPANDED_BY, 1.0, "pruning back"), device)
     done = finish(run, bigger, again, plan, kept, against=subject)
@@ -79,7 +81,7 @@ def expand_prune(run: Run, source: Source) -> Outcome:
                 surgery=max(done.surgery, wide.error),
                 write_back=done.write_back,
             ),
-            warnings=(*unlabelled(subject), *reservations(timed)),
+            warnings=(*unlabelled(subject), *reservations(timed), *done.missed),
             expansion=Expansion(
                 diagnosis=found,
                 factor=run.recipe.expand.factor,
@@ -87,14 +89,14 @@ def expand_prune(run: Run, source: Source) -> Outcome:
                 variants=(variant,),
             ),
         )
+        report = replace(report, limits=choice.meant)
         told = {**plan.to_json(again.structures), "widened": wide.plan(choice.structures)}
         return save_files(run.out, content, told, report, exports.files)
 
 
 def _budgeted(recipe: Recipe, choice: Choice) -> Recipe:
     """The same recipe, its budget the amount that it means for the original."""
-    budget = Budget(metric=recipe.prune.budget.metric, at_most=choice.target)
-    return replace(recipe, prune=replace(recipe.prune, budget=budget))
+    return replace(recipe, prune=replace(recipe.prune, budget=recipe.prune.budget.of(choice.target)))
 
 
 def _across(original: Structures, slim: tuple[LayerCut, ...]) -> tuple[LayerCut, ...]:

@@ -55,6 +55,11 @@ class Finished:
             return before.fidelity - after.fidelity
         return before.accuracy - after.accuracy
 
+    @property
+    def missed(self) -> list[str]:
+        """A warning about a latency budget that was not met."""
+        return [] if self.plan.latency is None else self.plan.latency.warnings()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Besides:
@@ -177,7 +182,7 @@ def publish(
 
 def _missed(done: Finished, besides: Besides) -> list[str]:
     """Warnings about budgets that were not met."""
-    told = [] if done.plan.latency is None else done.plan.latency.warnings()
+    told = done.missed
     if besides.tries and not besides.tries[-1].allowed:
         told.append(
             f"max_drop_missed: the mildest plan tried keeps {besides.tries[-1].keep:.0%} and still "

@@ -22,7 +22,7 @@ def prune(run: Run, source: Source) -> Outcome:
     begun = begin(run, source)
     subject, choice, kept = begun.subject, begun.choice, begun.kept
     if run.recipe.prune.budget.max_drop is not None:
-        return search(run, subject, choice)
+        return search(run, subject, choice, kept)
     if run.recipe.prune.steps > 1:
         return gradual(run, subject, choice, kept)
     with run.stage("score"):

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sosp_core.checkpoints import Kept
 from sosp_core.config import FinetuneConfig
 from sosp_core.finetune.length import epochs_of
 from sosp_core.modes.finish import Besides, Finished, finish, publish
 from sosp_core.modes.outcome import Outcome
 from sosp_core.modes.part import one_model
+from sosp_core.modes.reach import reach_on
 from sosp_core.modes.run import Run
 from sosp_core.select.search import FINALS, TRIES, bisect, verify
-from sosp_core.stages.choose import Choice, reach
+from sosp_core.stages.choose import Choice
 from sosp_core.stages.subject import Subject
 from sosp_core.stages.trail import Trail
 
@@ -23,7 +25,7 @@ from sosp_core.stages.trail import Trail
 SHORT = 0.15
 
 
-def search(run: Run, subject: Subject, choice: Choice) -> Outcome:
+def search(run: Run, subject: Subject, choice: Choice, kept: Kept) -> Outcome:
     """Compress until the quality falls by ``max_drop``.
 
     Cost: at most ``TRIES`` short fine-tunings and ``FINALS`` whole ones.
@@ -35,18 +37,18 @@ def search(run: Run, subject: Subject, choice: Choice) -> Outcome:
 
     def attempt(keep: float, judged: Subject) -> float:
         nonlocal made
-        own = one_model(run, made, count)
+        own, part = one_model(run, made, count), kept.part(f"model{made + 1}")
         made += 1
         target = max(choice.target, int(choice.total * keep))
-        with own.stage("score"):
-            plan = reach(judged, choice, trail, target, own.progress)
-        last[:] = [finish(own, judged, choice, plan)]
+        plan = reach_on(own, judged, choice, trail, target, part)
+        last[:] = [finish(own, judged, choice, plan, part)]
         return last[0].drop
 
     short = shortened(run.recipe.finetune, len(subject.data))
     quick = replace(subject, recipe=replace(run.recipe, finetune=short))
-    tried = bisect(lambda keep: attempt(keep, quick), most, choice.target / choice.total)
-    finals = verify(lambda keep: attempt(keep, subject), most, tried)
+    least = choice.target / choice.total
+    tried = bisect(lambda keep: attempt(keep, quick), most, least)
+    finals = verify(lambda keep: attempt(keep, subject), most, tried, least)
     return publish(run, subject, choice, last[0], Besides(tries=(*tried, *finals)))
 
 

@@ -11,10 +11,10 @@ from sosp_core.modes.begin import begin
 from sosp_core.modes.finish import Besides, Finished, finish, publish
 from sosp_core.modes.outcome import Outcome
 from sosp_core.modes.part import one_model
+from sosp_core.modes.reach import reach_on
 from sosp_core.modes.run import Run, Source
 from sosp_core.report.report import Point
 from sosp_core.select.frontier import recommended, unbeaten
-from sosp_core.stages.choose import reach
 from sosp_core.stages.judge import benchmark
 from sosp_core.stages.recover import Content, deliver, size_of
 from sosp_core.stages.trail import Trail
@@ -28,16 +28,15 @@ def sweep(run: Run, source: Source) -> Outcome:
     Cost: a fine-tuning and a benchmark for each.
     """
     begun = begin(run, source)
-    subject, choice = begun.subject, begun.choice
+    subject, choice, kept = begun.subject, begun.choice, begun.kept
     trail = Trail(subject, choice, run.progress, run.device)
     shares = sorted(run.recipe.prune.sweep, reverse=True)
     made: list[Finished] = []
     timed: list[Timed] = []
     for number, share in enumerate(shares):
-        own = one_model(run, number, len(shares))
-        with own.stage("score"):
-            plan = reach(subject, choice, trail, int(choice.total * share), own.progress)
-        made.append(finish(own, subject, choice, plan))
+        own, part = one_model(run, number, len(shares)), kept.part(f"model{number + 1}")
+        plan = reach_on(own, subject, choice, trail, int(choice.total * share), part)
+        made.append(finish(own, subject, choice, plan, part))
         with own.stage("benchmark"):
             timed.append(benchmark(subject, made[-1].content, own.progress))
     files = [deliver(subject, f.content) for f in made]

@@ -33,7 +33,10 @@ class Attempt(Generic[T]):
 
 
 def correct(
-    make: Callable[[float], T], measure: Callable[[T], float], same: Callable[[T, T], bool]
+    make: Callable[[float], T],
+    measure: Callable[[T], float],
+    same: Callable[[T, T], bool],
+    whole: float = float("inf"),
 ) -> list[Attempt[T]]:
     """Make and measure until the target is met, not passed by more than needed, or tries run out.
 
@@ -41,12 +44,13 @@ def correct(
         make: A result for an aim; the smaller the aim, the smaller what it measures, roughly.
         measure: What the result really is, as a share of the target.
         same: Whether two results are one: nothing lies between their aims.
+        whole: An aim that asks for nothing; all lie below it.
 
     Raises:
         TargetUnreachable: By ``make``, at the first aim.
     """
     attempts: list[Attempt[T]] = []
-    low, high = 0.0, float("inf")  # aims known to fall below the target, and to exceed it
+    low, high = 0.0, whole  # aims known to fall below the target, and to exceed it
     aim = 1.0
     for _ in range(MOST_AIMS):
         try:

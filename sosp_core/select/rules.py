@@ -103,6 +103,14 @@ class Rules:
         most = self._bounds(group).most
         return len(group.members) if most is None else most
 
+    def bounded(self, group: Group) -> bool:
+        """Whether the recipe says anything about the group's width."""
+        return _key(group) in self.bounds
+
+    def capped(self, group: Group) -> bool:
+        """Whether it says how much of it may stay, so that none may be added."""
+        return self._bounds(group).most is not None
+
     def chunk(self, kept: int) -> int:
         """How many structures go in one step from a group that keeps ``kept``."""
         return kept % self.round_to or self.round_to

@@ -46,15 +46,18 @@ def bisect(drop_at: Callable[[float], float], most: float, least: float) -> list
     return tried
 
 
-def verify(drop_at: Callable[[float], float], most: float, tried: Sequence[Tried]) -> list[Tried]:
+def verify(
+    drop_at: Callable[[float], float], most: float, tried: Sequence[Tried], least: float
+) -> list[Tried]:
     """Try the smallest allowed share in earnest; step back, half-way to the whole, while it misses.
 
     Args:
         drop_at: The same after the whole fine-tuning, which may recover more.
         most: The drop that is allowed.
-        tried: What ``bisect`` found.
+        tried: What ``bisect`` found: nothing, if so little can go that all shares are one.
+        least: The smallest share that can be reached.
     """
-    keep = min((t.keep for t in tried if t.allowed), default=max(t.keep for t in tried))
+    keep = min((t.keep for t in tried if t.allowed), default=max((t.keep for t in tried), default=least))
     finals: list[Tried] = []
     while len(finals) < FINALS:
         drop = drop_at(keep)

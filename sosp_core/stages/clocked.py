@@ -56,7 +56,7 @@ def reach_by_the_clock(
     Cost: for each try a round of scores and an interleaved benchmark of one setting.
 
     Raises:
-        TargetUnreachable: By the table.
+        TargetUnreachable: By the table; so it is if nothing that may go saves any time.
         Cancelled: Between two rounds.
     """
     table = choice.timetable
@@ -79,7 +79,9 @@ def reach_by_the_clock(
             return result.timed.after.median * 1e3 / at_most
         return result.share * choice.total / target
 
-    attempts = correct(make, reached, lambda a, b: bool(np.array_equal(a.alive, b.alive)))
+    attempts = correct(
+        *(make, reached, lambda a, b: bool(np.array_equal(a.alive, b.alive))), whole=choice.total / target
+    )
     chosen = best(attempts)
     told = _told(choice, table, target, attempts, chosen)
     return replace(choice.plan(chosen.result.alive), latency=told)

@@ -16,7 +16,7 @@ from sosp_core.bottleneck.expand import Extra, alike, by_factor
 from sosp_core.checkpoints import Kept
 from sosp_core.config import Budget, FinetuneConfig, Metric, Recipe
 from sosp_core.cost.model import CostModel, measure
-from sosp_core.errors import ModelError, NoBottleneck, NothingToWiden, WideningDiverged
+from sosp_core.errors import ModelError, NoBottleneck, NothingToWiden, RecipeInvalid, WideningDiverged
 from sosp_core.ir.load import load_model
 from sosp_core.ir.normalize import normalize
 from sosp_core.ops.flow import Refusal
@@ -83,6 +83,8 @@ class Wide:
 def examine(subject: Subject, choice: Choice, progress: Progress, device: torch.device) -> Diagnosis:
     """Prune to the budget's share of all structures, and look where it hardly cut.
 
+    Layers with limits of their own are pruned as these say, and not looked at.
+
     Args:
         subject: The original and the data.
         choice: What the recipe's own budget allows; only its share is read.
@@ -91,10 +93,16 @@ def examine(subject: Subject, choice: Choice, progress: Progress, device: torch.
 
     Raises:
         NoBottleneck: Every layer lost about its share.
+        RecipeInvalid: There is no layer without limits.
     """
     prune, count = subject.recipe.prune, choice.structures.count
-    rules = Rules(round_to=1, max_layer_ratio=prune.max_layer_ratio)
-    least = smallest(CostModel(choice.structures, Metric.STRUCTURES), choice.structures.groups, rules)
+    groups = choice.structures.groups
+    rules = Rules(round_to=1, max_layer_ratio=prune.max_layer_ratio, bounds=choice.rules.bounds)
+    floors = {n: rules.floor(group) for n, group in enumerate(groups) if not rules.bounded(group)}
+    if not floors:
+        reason = "says how wide every layer may be; a bottleneck can only be a layer without limits"
+        raise RecipeInvalid(field="prune.layers", reason=reason)
+    least = smallest(CostModel(choice.structures, Metric.STRUCTURES), groups, rules)
     left = min(max(round(count * choice.target / choice.total), least, 1), max(count - 1, 1))
     budget = Budget(metric=Metric.STRUCTURES, at_most=left)
     # Widths are not for running here: rounding them would make narrow layers look needed.
@@ -105,7 +113,6 @@ def examine(subject: Subject, choice: Choice, progress: Progress, device: torch.
     )
     probing = replace(subject, recipe=config)
     plan = choose(probing, offer(probing), progress, device)
-    floors = [rules.floor(group) for group in choice.structures.groups]
     found = diagnose(choice.structures, plan.alive, floors, subject.recipe.expand.threshold)
     if not found.bottlenecks:
         least_touched = sorted((g for g in found.groups if g.expected > 0), key=lambda g: g.share)
@@ -128,18 +135,20 @@ def widen_bottlenecks(subject: Subject, structures: Structures, found: Diagnosis
     return wide
 
 
-def widen_alike(subject: Subject, structures: Structures, parameters: int) -> Wide:
-    """Widen all layers by one factor, to at most as many parameters.
+def widen_alike(subject: Subject, choice: Choice, parameters: int) -> Wide:
+    """Widen all layers whose widths the recipe does not cap by one factor, to at most as many parameters.
 
     Raises:
         WideningDiverged: Each can by itself, and all together cannot.
     """
-    cost, groups = CostModel(structures, Metric.PARAMS), structures.groups
-    wide = _widen_exactly(subject, structures, alike(groups, range(len(groups)), cost, parameters))
+    structures, groups = choice.structures, choice.structures.groups
+    cost = CostModel(structures, Metric.PARAMS)
+    free = [g for g, group in enumerate(groups) if not choice.rules.capped(group)]
+    wide = _widen_exactly(subject, structures, alike(groups, free, cost, parameters))
     if not wide.refusals:
         return wide
     # What these cannot take is spread over the others.
-    able = [g for g in range(len(groups)) if g not in wide.refusals]
+    able = [g for g in free if g not in wide.refusals]
     again = _widen_exactly(subject, structures, alike(groups, able, cost, parameters))
     return replace(again, refusals={**again.refusals, **wide.refusals})
 

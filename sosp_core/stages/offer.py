@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from sosp_core.config import Metric, PruneConfig
 from sosp_core.cost.model import Cost, CostModel, measure
-from sosp_core.errors import NothingToCompress, RecipeInvalid
+from sosp_core.errors import NothingToCompress, RecipeInvalid, TargetUnreachable
 from sosp_core.runtime.observe import Shapes, observe_shapes
 from sosp_core.select.greedy import require_reachable, smallest
 from sosp_core.select.limits import Meant, limited, protected
@@ -19,6 +19,7 @@ from sosp_core.structures.discover import discover
 from sosp_core.structures.gating import GatedModel, gate_model
 from sosp_core.structures.structures import Alive, Structures
 from sosp_core.surgery.branches import Branch, find_branches
+from sosp_core.units import NANOSECONDS, amount
 
 #: Widths to try, coarsest first, where the recipe leaves the choice.
 ROUNDINGS = (8, 4, 2, 1)
@@ -95,13 +96,13 @@ def offer(subject: Subject) -> Choice:
     cost: Cost
     if metric is Metric.LATENCY:
         table = timetable(subject, structures)
-        cost, unit = table.model, "nanoseconds of latency"
+        cost, unit = table.model, NANOSECONDS
     else:
         cost, unit = CostModel(structures, metric), str(metric)
     total = cost.total(cost.kept(structures.all_alive()))
     target = _target(prune, total)
     if target >= total:
-        reason = f"the model already has only {total:,} {unit}"
+        reason = f"the model already has only {amount(total, unit)}"
         raise RecipeInvalid(field="prune.budget.at_most", reason=reason)
     choice = Choice(
         structures=structures,
@@ -118,6 +119,8 @@ def offer(subject: Subject) -> Choice:
     rules = _rules(prune, choice, bounds)
     if prune.budget.max_drop is not None:  # no target: as far as the rules go
         target = smallest(cost, structures.groups, rules)
+        if target >= total:
+            raise TargetUnreachable(metric=unit, asked=total - 1, reachable=total)
     return replace(choice, rules=rules, target=target)
 
 

@@ -29,7 +29,7 @@ from sosp_core.runtime.session import serialize
 from sosp_core.stages.choose import Choice
 from sosp_core.stages.subject import Subject
 from sosp_core.structures.structures import Alive
-from sosp_core.surgery.verify import outputs_of, require_close, require_loadable
+from sosp_core.surgery.verify import outputs_of, require_close, require_finite, require_loadable
 
 #: What trains together; the first leads.
 Devices = Sequence[torch.device]
@@ -143,6 +143,7 @@ def write(subject: Subject, trained: Trained) -> tuple[Content, float]:
 
     Raises:
         WriteBackDiverged: Too far; the output is named.
+        OutputRejected: It is NaN or infinite where the original's is not.
         CheckFailed: The file does not load, or its ports are not the original's.
     """
     student = trained.network.cpu().eval()
@@ -152,7 +153,9 @@ def write(subject: Subject, trained: Trained) -> tuple[Content, float]:
         outputs = student(*(torch.as_tensor(probe[n]) for n in student.input_names))
     expected = {name: y.numpy() for name, y in zip(student.output_names, outputs, strict=True)}
     tolerance = max(tolerance_of(subject.model), SPREAD * subject.conversion)
-    error = require_close(outputs_of(written, probe), expected, tolerance, WriteBackDiverged)
+    got = outputs_of(written, probe)
+    error = require_close(got, expected, tolerance, WriteBackDiverged)
+    require_finite(got, lambda: outputs_of(subject.model, probe))
     written = round_weights(written, subject.narrowed)
     if weight_bytes(written) >= save.ONE_FILE_BELOW:
         return written, error

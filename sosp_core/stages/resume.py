@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from io import BytesIO
 
 import numpy as np
 import onnx
@@ -22,6 +23,7 @@ from sosp_core.select.plan import LatencyBudget, Plan
 from sosp_core.stages.cut import Cut
 from sosp_core.stages.offer import Choice
 from sosp_core.stages.subject import Subject
+from sosp_core.stages.trail import State
 from sosp_core.structures.structures import Alive
 
 
@@ -81,6 +83,39 @@ def plan_codec(choice: Choice) -> Codec[Plan]:
         return replace(choice.plan(_read_mask(content[:length])), latency=latency)
 
     return Codec(_write_plan, read)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leg:
+    """A plan, and the masks that a trail passed on its way to it: the next plan may begin at any."""
+
+    plan: Plan
+    states: Sequence[State]
+
+
+def leg_codec(choice: Choice) -> Codec[Leg]:
+    """Legs of a trail of one choice."""
+    plans = plan_codec(choice)
+
+    def write(leg: Leg, file: Sink) -> None:
+        plan, arrays = BytesIO(), BytesIO()
+        plans.write(leg.plan, plan)
+        np.savez(
+            arrays,
+            plan=np.frombuffer(plan.getvalue(), np.uint8),
+            total=np.array([state.total for state in leg.states], np.int64),
+            alive=np.array([state.alive for state in leg.states]),
+            dearness=np.array([state.dearness for state in leg.states]),
+        )
+        file.write(arrays.getvalue())
+
+    def read(content: bytes) -> Leg:
+        with np.load(BytesIO(content), allow_pickle=False) as held:
+            masks = zip(held["total"].tolist(), held["alive"], held["dearness"], strict=True)
+            states = [State(total=total, alive=alive, dearness=dear) for total, alive, dear in masks]
+            return Leg(plan=plans.read(held["plan"].tobytes()), states=states)
+
+    return Codec(write, read)
 
 
 def _write_cut(done: Cut, file: Sink) -> None:

@@ -48,6 +48,10 @@ class Trail:
 
     A new target goes on from the nearest mask that exceeds it: budgets that are asked for one after
     the other share their rounds.
+
+    Attributes:
+        states: All masks so far, the whole network first. A trail that is given another's goes on as
+            that one would.
     """
 
     def __init__(self, subject: Subject, choice: Choice, progress: Progress, device: torch.device) -> None:
@@ -61,19 +65,20 @@ class Trail:
             seed=subject.recipe.seed,
         )
         whole = choice.structures.all_alive()
-        self._states = [State(total=choice.total, alive=whole, dearness=np.zeros(len(whole)))]
+        self.states = [State(total=choice.total, alive=whole, dearness=np.zeros(len(whole)))]
 
     def reach(self, target: int) -> Alive:
         """The mask that leaves at most ``target``: prices are taken anew at each mask on the way.
 
-        A latency is an estimate: there the smallest mask will do if it is nearly small enough.
+        A latency is an estimate: there the smallest mask will do if it is nearly small enough, and
+        if anything is gone.
 
         Raises:
-            TargetUnreachable: What the rules leave is still too much.
+            TargetUnreachable: What the rules leave is still too much, or all of it.
             Cancelled: Between two rounds.
         """
-        state = min((s for s in self._states if s.total > target), key=lambda s: s.total, default=None)
-        state = state or self._states[0]
+        state = min((s for s in self.states if s.total > target), key=lambda s: s.total, default=None)
+        state = state or self.states[0]
         share = (state.total - target) / max(1, self._choice.total - target)
         rounds = max(1, ceil(self._prune.rounds * share))
         for number, aim in enumerate(schedule(state.total, target, rounds)):
@@ -81,8 +86,9 @@ class Trail:
                 raise Cancelled(stage=STAGE)
             self._progress.report(STAGE, number / rounds, f"round {number + 1} of {rounds}")
             state = self._shrunk(state, aim, (number + 1) / rounds)
-            self._states.append(state)
-        if state.total > target * (1 + self._choice.doubt):
+            self.states.append(state)
+        doubt = 0.0 if state.alive.all() else self._choice.doubt
+        if state.total > target * (1 + doubt):
             unit = self._choice.unit
             raise TargetUnreachable(metric=unit, asked=target, reachable=state.total)
         return state.alive
@@ -98,7 +104,7 @@ class Trail:
         # By round, and within a round by the price it began with.
         dearness = state.dearness.copy()
         order = np.argsort(np.argsort(scores[gone], kind="stable"))
-        dearness[gone] = len(self._states) + order / max(1, len(order))
+        dearness[gone] = len(self.states) + order / max(1, len(order))
         if self._prune.budget.metric is Metric.LATENCY:
             whole = choice.structures.all_alive()
             alive = take_wider(alive, whole, groups, choice.cost, rules, dearness)

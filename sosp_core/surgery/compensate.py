@@ -93,12 +93,13 @@ def _targets(model: ir.Model, structures: Structures) -> Iterable[_Target]:
 def _moments(
     network: Network, batches: Iterable[Sequence[Tensor]], names: list[str], axes: dict[str, int]
 ) -> dict[str, Matrix]:
+    """Second moments by value; of those that are no numbers somewhere there are none."""
     sums: dict[str, Tensor] = {}
     for inputs in batches:
         for name, x in zip(names, network.tensors(inputs, names), strict=True):
-            rows = x.movedim(axes[name], -1).reshape(-1, x.shape[axes[name]]).float()
+            rows = x.movedim(axes[name], -1).reshape(-1, x.shape[axes[name]]).double()
             sums[name] = sums.get(name, torch.zeros((), device=x.device)) + rows.T @ rows
-    return {name: total.double().cpu().numpy() for name, total in sums.items()}
+    return {name: total.cpu().numpy() for name, total in sums.items() if bool(total.isfinite().all())}
 
 
 def _absorb(original: ir.Model, slim: ir.Model, target: _Target, alive: Alive, moment: Matrix) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
 from sosp_core.errors import Diverged, ModelError, OutputRejected
 from sosp_core.ir.interface import interface
-from sosp_core.runtime.distance import relative_error
+from sosp_core.runtime.distance import finite_where, relative_error
 from sosp_core.runtime.session import Array, open_session, run, serialize
 
 
@@ -31,6 +32,21 @@ def require_close(
             raise error(tensor=name, error=distance, tolerance=tolerance)
         worst = max(worst, distance)
     return worst
+
+
+def require_finite(got: Mapping[str, Array], original: Callable[[], Mapping[str, Array]]) -> None:
+    """Check that outputs are numbers wherever the original's are; it is asked only if some are none.
+
+    That a file computes what a network does says nothing where both compute NaN.
+
+    Raises:
+        OutputRejected: One is not.
+    """
+    odd = [name for name, y in got.items() if y.dtype.kind == "f" and not np.isfinite(y).all()]
+    expected = original() if odd else {}
+    for name in odd:
+        if not finite_where(got[name], expected[name]):
+            raise OutputRejected(reason=f"output {name!r} is NaN or infinite where the original's is not")
 
 
 def require_loadable(model: ir.Model, original: ir.Model) -> bytes:

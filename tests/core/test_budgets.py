@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +16,17 @@ import torch
 from sosp_core.config import (
     BenchmarkConfig,
     Budget,
+    ExportConfig,
     FinetuneConfig,
     LayerLimits,
     Method,
     Metric,
     Mode,
+    Objective,
+    Optimizer,
+    Precision,
     PruneConfig,
+    Quantization,
     Recipe,
 )
 from sosp_core.errors import RecipeInvalid, TargetUnreachable
@@ -31,6 +37,7 @@ from sosp_core.sensitivity import SHARES, sensitivity
 from sosp_core.stages.offer import DOUBT, offer
 from sosp_core.stages.subject import convert, load
 from sosp_core.stages.trail import Trail
+from sosp_core.units import NANOSECONDS
 from tests.core.digits import INPUT, digits, digits_model, recipe, save_digits
 from tests.core.report.test_schema import strict
 
@@ -85,8 +92,35 @@ def test_a_latency_budget_is_predicted_measured_and_told(data: Path, tmp_path: P
 
 def test_a_latency_that_no_plan_reaches_is_refused(data: Path, tmp_path: Path) -> None:
     asked = job(budget=Budget(metric=Metric.LATENCY, at_most=1e-5), round_to=8)
-    with pytest.raises(TargetUnreachable, match="nanoseconds"):
+    told = r"the budget of 1e-05 ms of latency cannot .* leaves 0\.\d+ ms of latency"
+    with pytest.raises(TargetUnreachable, match=told) as caught:
         compress(digits_model(), data, asked, out_dir=tmp_path, device="cpu")
+    assert (caught.value.metric, caught.value.asked) == (NANOSECONDS, 10)
+
+
+ALL_STAYS = {"*": LayerLimits(min_keep=1.0)}
+
+
+def test_a_latency_within_the_tables_doubt_is_not_met_by_the_original(data: Path, tmp_path: Path) -> None:
+    asked = job(budget=Budget(metric=Metric.LATENCY, keep=0.97), layers=ALL_STAYS, depth=False)
+    with pytest.raises(TargetUnreachable) as caught:
+        compress(digits_model(), data, asked, out_dir=tmp_path / "out", device="cpu")
+    assert caught.value.asked < caught.value.reachable < caught.value.asked * (1 + DOUBT)
+
+
+def test_where_nothing_can_go_there_is_nothing_to_search(data: Path, tmp_path: Path) -> None:
+    asked = job(budget=Budget(max_drop=0.05), layers=ALL_STAYS)
+    with pytest.raises(TargetUnreachable) as caught:
+        compress(digits_model(), data, asked, out_dir=tmp_path / "out", device="cpu")
+    assert caught.value.asked == caught.value.reachable - 1
+
+
+def test_where_hardly_anything_can_go_that_is_tried(data: Path, tmp_path: Path) -> None:
+    held = {"op:Conv": LayerLimits(exact=1.0), "/9/Gemm": LayerLimits(min_keep=31)}
+    asked = job(budget=Budget(max_drop=0.5), layers=held)
+    outcome = compress(digits_model(), data, asked, out_dir=tmp_path / "out", device="cpu")
+    assert [(t.final, t.allowed) for t in outcome.report.tries] == [(True, True)]
+    assert {w.node: w.after for w in outcome.report.layers}["/9/Gemm"] == 31
 
 
 def test_a_little_less_than_the_table_can_see_is_left_to_the_clock(data: Path) -> None:
@@ -205,6 +239,61 @@ def test_a_pattern_that_means_nothing_is_an_error(
 def test_budgets_that_say_nothing_clear_are_refused(budget: dict, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         Budget(**budget)
+
+
+@pytest.mark.parametrize("budget", [{"at_most": 1.25}, {"keep": 0.6}])
+def test_an_amount_means_the_same_as_what_it_was_taken_from(budget: dict[str, float]) -> None:
+    for asked, total in ((Budget(metric=Metric.LATENCY, **budget), 3_000_000), (Budget(keep=0.6), 1001)):
+        target = asked.target(total)
+        again = asked.of(target)
+        assert again.target(10 * total) == pytest.approx(target, abs=1)
+        assert again.metric is asked.metric
+
+
+@pytest.mark.parametrize("mode", [Mode.BOTTLENECKS, Mode.EXPAND_PRUNE])
+def test_who_widens_does_not_search(mode: Mode) -> None:
+    with pytest.raises(ValueError, match=f"mode {mode} must have keep or at_most"):
+        Recipe(mode=mode, prune=PruneConfig(budget=Budget(max_drop=0.01)))
+
+
+def test_what_is_written_as_in_json_means_the_same() -> None:
+    written = Recipe(
+        mode="sweep",  # type: ignore[arg-type]
+        objective="mse",  # type: ignore[arg-type]
+        prune=PruneConfig(
+            method="obd",  # type: ignore[arg-type]
+            budget={"metric": "latency"},  # type: ignore[arg-type]
+            layers={"a": {"min_keep": 4}},  # type: ignore[dict-item]
+            protect=["b"],  # type: ignore[arg-type]
+            sweep=[0.5],  # type: ignore[arg-type]
+        ),
+        finetune=FinetuneConfig(optimizer="adamw", precision="bf16"),  # type: ignore[arg-type]
+        export=ExportConfig(int8="static"),  # type: ignore[arg-type]
+    )
+    assert (written.mode, written.objective) == (Mode.SWEEP, Objective.MSE)
+    assert written.mode is Mode.SWEEP, "modules compare by identity"
+    assert written.method is Method.OBD
+    assert written.prune.budget.metric is Metric.LATENCY
+    assert written.prune.layers == {"a": LayerLimits(min_keep=4)}
+    assert (written.prune.protect, written.prune.sweep) == (("b",), (0.5,))
+    assert written.finetune.optimizer is Optimizer.ADAMW
+    assert written.finetune.precision is Precision.BF16
+    assert written.export.int8 is Quantization.STATIC
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [
+        (lambda: PruneConfig(method="best"), "method must be one of auto, .* got 'best'"),
+        (lambda: FinetuneConfig(optimizer="adam"), "optimizer must be one of sgd, adamw, got 'adam'"),
+        (lambda: PruneConfig(protect="fc1"), r"protect must be several, as in \('fc1',\)"),
+        (lambda: BenchmarkConfig(threads=2), r"threads must be several, as in \(2,\)"),
+        (lambda: PruneConfig(layers={"a": {"min_keep": 0}}), "min_keep must be a width of at least 1"),
+    ],
+)
+def test_words_that_a_recipe_does_not_know_are_refused(build: Callable[[], object], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        build()
 
 
 def test_a_sweep_says_itself_how_much_to_keep() -> None:

@@ -13,11 +13,13 @@ import torch
 
 from sosp_core import compress
 from sosp_core.checkpoints import CheckpointFolder, Kept, NoCheckpoints, Sink
-from sosp_core.config import FinetuneConfig, Optimizer
+from sosp_core.config import Budget, FinetuneConfig, Mode, Optimizer, Recipe
 from sosp_core.errors import Cancelled
 from sosp_core.finetune.loop import Trainer
+from sosp_core.pipeline import Outcome
 from tests.core.digits import digits_model, recipe, save_digits
 from tests.core.finetune.test_loop import Explodes, StopsAfter, network, trainer, weights
+from tests.core.test_gradual import Listener
 
 ROOT = Path(__file__).parents[2]
 LONGER = FinetuneConfig(steps=20, batch_size=32, augment="shift", holdout=0.25, lr=0.05)
@@ -199,3 +201,36 @@ def test_a_job_killed_in_stage_after_stage_leaves_the_file_of_an_undisturbed_one
     assert (spy.found, spy.saved) == (["score", "cut", "finetune"], ["finetune"])
     assert resumed.model.read_bytes() == undisturbed.model.read_bytes()
     assert resumed.plan.read_bytes() == undisturbed.plan.read_bytes()
+
+
+SEVERAL = {
+    "sweep": replace(recipe(), mode=Mode.SWEEP, prune=replace(recipe().prune, sweep=(0.7, 0.5, 0.3))),
+    "search": recipe(budget=Budget(max_drop=0.2)),
+}
+
+
+@pytest.mark.parametrize("job", SEVERAL.values(), ids=SEVERAL)
+def test_a_job_of_several_models_goes_on_with_the_one_it_was_at(job: Recipe, tmp_path: Path) -> None:
+    data = save_digits(tmp_path / "data.npz")
+
+    def run(out: str, **more: object) -> Outcome:
+        return compress(digits_model(), data, job, out_dir=tmp_path / out, device="cpu", **more)  # type: ignore[arg-type]
+
+    undisturbed = run("calm")
+    with pytest.raises(Cancelled):
+        run(
+            "first",
+            checkpoints=CheckpointFolder(tmp_path / "kept", 0.0),
+            progress=Listener(stop_when="model 3"),
+        )
+    spy, listener = Spy(CheckpointFolder(tmp_path / "kept")), Listener()
+    resumed = run("out", checkpoints=spy, progress=listener)
+    done = [f"model{number}.{stage}" for number in (1, 2) for stage in ("score", "cut", "finetune")]
+    assert spy.found == done
+    trained = [m for _, m in listener.messages if m.startswith(("model 1", "model 2")) and ": step" in m]
+    assert trained == [], "nothing that was done is done again"
+    for one, other in zip(undisturbed.files, resumed.files, strict=True):
+        if one.suffix == ".onnx":
+            assert one.read_bytes() == other.read_bytes(), one.name
+    assert resumed.plan.read_bytes() == undisturbed.plan.read_bytes()
+    assert resumed.report.tries == undisturbed.report.tries

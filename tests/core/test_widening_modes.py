@@ -13,13 +13,14 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from sosp_core.config import Budget, ExpandConfig, FinetuneConfig, Metric, Mode, Recipe
-from sosp_core.errors import Cancelled, NoBottleneck, NothingToWiden
+from sosp_core.config import Budget, ExpandConfig, FinetuneConfig, LayerLimits, Metric, Mode, Recipe
+from sosp_core.errors import Cancelled, NoBottleneck, NothingToWiden, RecipeInvalid, TargetUnreachable
 from sosp_core.pipeline import STAGES, Outcome, compress
 from sosp_core.report.schema import report_schema
 from tests.core.digits import INPUT, digits, digits_model, recipe, save_digits
 from tests.core.narrow import NARROW, SEEN, narrow_model
 from tests.core.report.test_schema import strict
+from tests.core.test_gradual import Listener
 from tests.core.test_pipeline import Recorder
 from tests.zoo.graphs import CASES, content_of
 
@@ -159,6 +160,70 @@ def test_expanded_and_pruned_back_meets_the_budget_of_the_original(
     assert "Pruned back" in outcome.report_html.read_text(encoding="utf-8")
 
 
+def test_a_budget_out_of_reach_is_refused_before_the_wide_network_is_trained(
+    data: Path, tmp_path: Path
+) -> None:
+    """What is within reach of the original need not be of a network sixteen times as wide."""
+    listener = Listener()
+    order = job(Mode.EXPAND_PRUNE, factor=16.0, threshold=1.0)
+    order = replace(order, prune=replace(order.prune, budget=Budget(keep=0.2)))
+    with pytest.raises(TargetUnreachable):
+        compress(
+            *(narrow_model(epochs=5), data, order), out_dir=tmp_path / "o", progress=listener, device="cpu"
+        )
+    assert any(message.startswith("bottlenecks") for _, message in listener.messages)
+    assert not any(message.startswith("widened network") for _, message in listener.messages)
+
+
+@pytest.mark.parametrize("limits", [LayerLimits(exact=1.0), LayerLimits(max_keep=2)])
+def test_a_layer_with_limits_is_neither_blamed_nor_widened(
+    limits: LayerLimits, data: Path, tmp_path: Path
+) -> None:
+    order = job(Mode.BOTTLENECKS, threshold=1.0)
+    order = replace(order, prune=replace(order.prune, layers={NARROW: limits}))
+    report = compress(narrow_model(epochs=5), data, order, out_dir=tmp_path, device="cpu").report
+    assert report.expansion is not None
+    assert NARROW not in {g.name for g in report.expansion.diagnosis.groups}
+    assert len(report.expansion.variants) == 2
+    for variant in report.expansion.variants:
+        widths = {layer.node: (layer.before, layer.after) for layer in variant.layers}
+        assert widths[NARROW] == (2, 2)
+        assert any(after > before for before, after in widths.values())
+    assert [(m.pattern, m.limits, m.nodes) for m in report.limits] == [(NARROW, limits, (NARROW,))]
+
+
+def test_limits_hold_through_widening_and_pruning_back(data: Path, tmp_path: Path) -> None:
+    order = job(Mode.EXPAND_PRUNE, threshold=1.0)
+    limits = {"/0/Conv": LayerLimits(min_keep=0.75), "/7/Conv": LayerLimits(exact=9)}
+    order = replace(order, prune=replace(order.prune, layers=limits))
+    report = compress(narrow_model(epochs=5), data, order, out_dir=tmp_path, device="cpu").report
+    widths = {layer.node: (layer.before, layer.after) for layer in report.layers}
+    assert widths["/0/Conv"][0] == 16
+    assert 12 <= widths["/0/Conv"][1] <= 16
+    assert widths["/7/Conv"] == (24, 9)
+    assert [m.pattern for m in report.limits] == [*limits]
+
+
+def test_where_every_layer_has_limits_none_can_be_a_bottleneck(data: Path, tmp_path: Path) -> None:
+    order = job(Mode.BOTTLENECKS)
+    limits = {"*": LayerLimits(min_keep=1)}
+    order = replace(order, prune=replace(order.prune, layers=limits))
+    with pytest.raises(RecipeInvalid, match="how wide every layer may be") as caught:
+        compress(narrow_model(epochs=5), data, order, out_dir=tmp_path / "o", device="cpu")
+    assert caught.value.field == "prune.layers"
+
+
+def test_where_limits_alone_decide_what_goes_nothing_is_learnt_of_the_others(
+    data: Path, tmp_path: Path
+) -> None:
+    order = job(Mode.BOTTLENECKS)
+    prune = replace(order.prune, layers={"/12/Gemm": LayerLimits(max_keep=0.1)}, budget=Budget(keep=0.9))
+    with pytest.raises(NoBottleneck, match="no layer without limits was expected to lose anything"):
+        compress(
+            *(narrow_model(epochs=5), data, replace(order, prune=prune)), out_dir=tmp_path / "o", device="cpu"
+        )
+
+
 def test_without_labels_the_report_says_what_that_means(tmp_path: Path) -> None:
     plain = save_digits(tmp_path / "plain.npz", labels=False)
     order = job(Mode.BOTTLENECKS, baseline=False)
@@ -216,3 +281,16 @@ def test_a_budget_is_the_originals_whatever_it_counts(data: Path, tmp_path: Path
     )
     report = compress(narrow_model(epochs=5), data, order, out_dir=tmp_path, device="cpu").report
     assert report.costs_after[Metric.PARAMS] <= 0.7 * report.costs_before[Metric.PARAMS]
+
+
+def test_a_budget_of_milliseconds_is_the_originals_too(data: Path, tmp_path: Path) -> None:
+    order = job(Mode.EXPAND_PRUNE, factor=3.0)
+    order = replace(
+        order,
+        prune=replace(order.prune, budget=Budget(metric=Metric.LATENCY, keep=0.9), round_to=4),
+        finetune=replace(order.finetune, steps=0),
+        benchmark=replace(order.benchmark, batch_sizes=(256,), min_time_s=0.2, max_time_s=1.0),
+    )
+    report = compress(narrow_model(epochs=5), data, order, out_dir=tmp_path, device="cpu").report
+    (expanded,) = report.expansion.variants if report.expansion else ()
+    assert report.costs_after[Metric.MACS] < expanded.costs[Metric.MACS]

@@ -26,13 +26,17 @@ def mask(structures: Structures, removed: list[int]) -> Alive:
 
 
 def read(structures: Structures, removed: list[int], threshold: float = 0.5) -> list[GroupShare]:
-    floors = [1] * len(structures.groups)
+    floors = dict.fromkeys(range(len(structures.groups)), 1)
     return list(diagnose(structures, mask(structures, removed), floors, threshold).groups)
+
+
+def ones(sizes: list[int]) -> dict[int, int]:
+    return dict.fromkeys(range(len(sizes)), 1)
 
 
 def test_equal_shares_are_no_bottleneck(chain: Structures) -> None:
     sizes = [len(g.members) for g in chain.groups]
-    found = diagnose(chain, mask(chain, [n // 2 for n in sizes]), [1] * len(sizes), 0.5)
+    found = diagnose(chain, mask(chain, [n // 2 for n in sizes]), ones(sizes), 0.5)
     assert found.bottlenecks == ()
     assert found.share == pytest.approx(sum(n // 2 for n in sizes) / sum(sizes))
 
@@ -49,11 +53,21 @@ def test_what_is_left_alone_is_a_bottleneck_and_is_named(chain: Structures) -> N
 def test_what_may_not_lose_more_is_not_blamed_for_it(chain: Structures) -> None:
     sizes = [len(g.members) for g in chain.groups]
     alive = mask(chain, [0, *(n - 1 for n in sizes[1:])])
-    free = diagnose(chain, alive, [1] * len(sizes), 0.5).groups[0]
-    held = diagnose(chain, alive, [sizes[0], *[1] * (len(sizes) - 1)], 0.5).groups[0]
+    free = diagnose(chain, alive, ones(sizes), 0.5).groups[0]
+    held = diagnose(chain, alive, {**ones(sizes), 0: sizes[0]}, 0.5).groups[0]
     assert free.bottleneck
     assert free.expected > 1
     assert (held.expected, held.bottleneck) == (0, False)
+
+
+def test_what_something_else_decided_about_is_not_read() -> None:
+    structures = build_graph(CASES["unet"]).structures
+    sizes = [len(g.members) for g in structures.groups]
+    alive = mask(structures, [0, 0, sizes[2] - 1])
+    found = diagnose(structures, alive, {1: 1, 2: 1}, 0.5)
+    assert found.bottlenecks == (1,)
+    assert [g.name for g in found.groups] == [g.name for g in structures.groups[1:]]
+    assert found.share == pytest.approx((sizes[2] - 1) / (sizes[1] + sizes[2]))
 
 
 def test_little_evidence_is_none(chain: Structures) -> None:

@@ -152,6 +152,19 @@ def test_where_plans_come_in_steps_the_nearest_allowed_one_is_taken(step: float)
     assert best(attempts).reached == pytest.approx(reachable) or abs(best(attempts).reached - 1) <= PROMISED
 
 
+def test_no_aim_asks_for_nothing() -> None:
+    """Where the mildest plan is quicker than it has to be, the original would use the budget best."""
+    aims: list[float] = []
+
+    def make(aim: float) -> float:
+        aims.append(aim)
+        return 1.0 if aim >= 1.02 else 0.5
+
+    attempts = correct(make, lambda share: share / 0.98, lambda a, b: a == b, whole=1.02)
+    assert max(aims) < 1.02
+    assert best(attempts).result == 0.5
+
+
 @often
 @given(truth=st.floats(0.15, 0.999), least=st.floats(0.01, 0.14))
 def test_bisection_closes_in_on_the_smallest_allowed_share(truth: float, least: float) -> None:
@@ -163,7 +176,7 @@ def test_bisection_closes_in_on_the_smallest_allowed_share(truth: float, least: 
     tried = bisect(drop, 0.5, least)
     chosen = min((t.keep for t in tried if t.allowed), default=1.0)
     assert truth <= chosen <= truth + (1 - least) / 2 ** len(tried) + 1e-9
-    finals = verify(drop, 0.5, tried)
+    finals = verify(drop, 0.5, tried, least)
     assert finals[-1].allowed or all(t.keep < truth for t in finals)
     assert all(t.final for t in finals)
 
@@ -171,9 +184,15 @@ def test_bisection_closes_in_on_the_smallest_allowed_share(truth: float, least: 
 @pytest.mark.parametrize(("needed", "tries"), [(0.5, 1), (0.7, 2), (0.87, 3), (0.95, 3)])
 def test_a_final_that_misses_steps_back(needed: float, tries: int) -> None:
     tried = bisect(lambda keep: 0.0 if keep >= 0.5 else 1.0, 0.01, 0.0)
-    finals = verify(lambda keep: 0.0 if keep >= needed else 1.0, 0.01, tried)
+    finals = verify(lambda keep: 0.0 if keep >= needed else 1.0, 0.01, tried, 0.0)
     assert len(finals) == tries <= FINALS
     assert finals[-1].allowed == (needed <= 0.875)
+
+
+def test_where_all_shares_are_one_the_smallest_is_tried_in_earnest() -> None:
+    tried = bisect(lambda _: 1.0, 0.01, 0.99)
+    assert tried == []
+    assert [t.keep for t in verify(lambda _: 0.0, 0.01, tried, 0.99)] == [0.99]
 
 
 points = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=6)

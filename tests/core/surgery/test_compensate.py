@@ -40,10 +40,10 @@ def redundant_conv(kernel: int) -> bytes:
     return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
 
 
-@pytest.mark.parametrize("kernel", [1, 3])
-def test_a_redundant_channel_is_removed_without_a_trace(kernel: int) -> None:
+@pytest.mark.parametrize(("kernel", "scale"), [(1, 1.0), (3, 1.0), (3, 1e20)])
+def test_a_redundant_channel_is_removed_without_a_trace(kernel: int, scale: float) -> None:
     model = normalize(load_model(redundant_conv(kernel)))
-    x = np.random.default_rng(1).standard_normal((64, 2, 6, 6)).astype(np.float32)
+    x = (scale * np.random.default_rng(1).standard_normal((64, 2, 6, 6))).astype(np.float32)
     structures = discover(model, observe_shapes(model, {"x": x[:2]}))
     alive = structures.all_alive()
     alive[2] = False
@@ -63,4 +63,16 @@ def test_nothing_changes_where_nothing_was_removed() -> None:
     cut = slim(model, structures, structures.all_alive())
     before = cut.graph.initializers["second"].const_value.numpy().copy()
     compensate(model, cut, structures, structures.all_alive(), Network(model), [[torch.as_tensor(x)]])
+    np.testing.assert_array_equal(cut.graph.initializers["second"].const_value.numpy(), before)
+
+
+def test_what_overflows_is_not_learnt_from() -> None:
+    model = normalize(load_model(redundant_conv(3)))
+    x = np.random.default_rng(1).standard_normal((8, 2, 6, 6)).astype(np.float32)
+    structures = discover(model, observe_shapes(model, {"x": x[:2]}))
+    alive = structures.all_alive()
+    alive[2] = False
+    cut = slim(model, structures, alive)
+    before = cut.graph.initializers["second"].const_value.numpy().copy()
+    compensate(model, cut, structures, alive, Network(model), [[torch.as_tensor(x) * 3e38]])
     np.testing.assert_array_equal(cut.graph.initializers["second"].const_value.numpy(), before)
