@@ -105,11 +105,11 @@ class Trail:
         dearness = state.dearness.copy()
         order = np.argsort(np.argsort(scores[gone], kind="stable"))
         dearness[gone] = len(self.states) + order / max(1, len(order))
+        if share == 1:
+            alive = regrow(alive, groups, choice.cost, target, rules, dearness)
         if self._prune.budget.metric is Metric.LATENCY:
             whole = choice.structures.all_alive()
             alive = take_wider(alive, whole, groups, choice.cost, rules, dearness)
-        elif share == 1:
-            alive = regrow(alive, groups, choice.cost, target, rules, dearness)
         return State(total=choice.cost.total(choice.cost.kept(alive)), alive=alive, dearness=dearness)
 
 

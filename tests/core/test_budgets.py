@@ -140,6 +140,24 @@ def test_a_little_less_than_the_table_can_see_is_left_to_the_clock(data: Path) -
         reach(least / (1 + 1.1 * DOUBT))
 
 
+@pytest.mark.parametrize("share", [0.3, 0.45, 0.5, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9])
+def test_what_a_latency_budget_leaves_over_is_given_back(share: float, data: Path) -> None:
+    """With a cost that can be foreseen in the place of a timed one."""
+    by_latency = job(budget=Budget(metric=Metric.LATENCY, keep=0.5), rounds=30)
+    subject = convert(load(digits_model(), data, None, by_latency))
+    counted = replace(by_latency, prune=replace(by_latency.prune, budget=Budget(keep=0.5), round_to=8))
+    choice = offer(replace(subject, recipe=counted))
+    target = int(share * choice.total)
+    alive = Trail(subject, choice, NullProgress(), torch.device("cpu")).reach(target)
+    kept = choice.cost.kept(alive)
+    assert choice.cost.total(kept) <= target
+    for number, group in enumerate(choice.structures.groups):
+        for width in choice.rules.wider(group, int(kept[number])):
+            more = kept.copy()
+            more[number] = width
+            assert choice.cost.total(more) > target, group.name
+
+
 def test_as_small_as_the_quality_allows(data: Path, tmp_path: Path) -> None:
     evaluation = save_digits(tmp_path / "test.npz", first=1200, count=300)
     asked = job(steps=40, budget=Budget(metric=Metric.PARAMS, max_drop=0.04))
