@@ -21,12 +21,15 @@ from sosp_core.saliency import Scene, criteria
 from sosp_core.saliency.mask_space import MaskSpace
 from sosp_core.select.greedy import schedule, shrink
 from sosp_core.select.regrow import regrow
+from sosp_core.select.rules import Rules
 from sosp_core.select.wider import take_wider
 from sosp_core.stages.offer import Choice
 from sosp_core.stages.subject import Subject
 from sosp_core.structures.structures import Alive
 
 STAGE = "score"
+#: Share of a latency that a plan may fall short of it: what is given back for less is not worth its time.
+LEFT_OVER = 0.03
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +108,22 @@ class Trail:
         dearness = state.dearness.copy()
         order = np.argsort(np.argsort(scores[gone], kind="stable"))
         dearness[gone] = len(self.states) + order / max(1, len(order))
-        if share == 1:
-            alive = regrow(alive, groups, choice.cost, target, rules, dearness)
-        if self._prune.budget.metric is Metric.LATENCY:
-            whole = choice.structures.all_alive()
-            alive = take_wider(alive, whole, groups, choice.cost, rules, dearness)
+        alive = self._settled(alive, target, rules, dearness, last=share == 1)
         return State(total=choice.cost.total(choice.cost.kept(alive)), alive=alive, dearness=dearness)
+
+    def _settled(
+        self, alive: Alive, target: int, rules: Rules, dearness: NDArray[np.float64], *, last: bool
+    ) -> Alive:
+        """With what went for nothing given back: beyond the last target, or without saving time."""
+        cost, groups = self._choice.cost, self._choice.structures.groups
+        timed = self._prune.budget.metric is Metric.LATENCY
+        left_over = target - cost.total(cost.kept(alive))
+        if last and left_over > (target * LEFT_OVER if timed else 0):
+            alive = regrow(alive, groups, cost, target, rules, dearness)
+        if timed:
+            whole = self._choice.structures.all_alive()
+            alive = take_wider(alive, whole, groups, cost, rules, dearness)
+        return alive
 
 
 def _space(subject: Subject, choice: Choice, task: Task, device: torch.device) -> MaskSpace:
