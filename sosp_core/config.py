@@ -7,10 +7,10 @@ if it is the one who builds the object: unknown fields and lax conversions are e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass
-from enum import Enum
-from typing import Any, ClassVar, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
+from sosp_core.fields import require, settle
 from sosp_core.words import COUNTED, Method, Metric, Mode, Objective, Optimizer, Precision, Quantization
 
 __all__ = [
@@ -48,42 +48,13 @@ PER_MILLISECOND = 1e6
 MOST_STEPS = 20
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
-
-
-def _settle(config: Any) -> None:
-    """Give fields that were written as in JSON their types: words, limits, tuples.
-
-    A word of a recipe equals its text and is not it: taken as it is, the text would be misread.
-    """
-    kinds = get_type_hints(type(config))
-    for name in (f.name for f in fields(config)):
-        object.__setattr__(config, name, _as(kinds[name], getattr(config, name), name))
-
-
-def _as(kind: Any, value: Any, name: str) -> Any:
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin is tuple:
-        _require(isinstance(value, tuple | list), f"{name} must be several, as in ({value!r},)")
-        return tuple(_as(inner[0], one, name) for one in value)
-    if origin is dict:
-        return {key: _as(inner[1], one, name) for key, one in value.items()}
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        _require(value in list(kind), f"{name} must be one of {', '.join(kind)}, got {value!r}")
-        return kind(value)
-    written = is_dataclass(kind) and isinstance(value, dict)
-    return kind(**value) if written else value
-
-
 def _augmentations(asked: str, known: frozenset[str]) -> frozenset[str] | None:
     """Parse ``auto`` (None), ``none`` or names joined by ``+``."""
     if asked == "auto":
         return None
     names = frozenset() if asked == "none" else frozenset(asked.split("+"))
     listed, unknown = ", ".join(sorted(known)), ", ".join(sorted(names - known))
-    _require(not unknown, f"augment is auto, none, or out of {listed} joined by +; unknown: {unknown}")
+    require(not unknown, f"augment is auto, none, or out of {listed} joined by +; unknown: {unknown}")
     return names
 
 
@@ -109,21 +80,21 @@ class Budget:
     max_drop: float | None = None
 
     def __post_init__(self) -> None:
-        _settle(self)
+        settle(self)
         given = [n for n in ("keep", "at_most", "max_drop") if getattr(self, n) is not None]
-        _require(len(given) <= 1, f"give keep, at_most or max_drop, not both: {' and '.join(given)}")
-        _require(self.keep is None or 0 < self.keep < 1, f"keep must lie between 0 and 1, got {self.keep}")
-        _require(
+        require(len(given) <= 1, f"give keep, at_most or max_drop, not both: {' and '.join(given)}")
+        require(self.keep is None or 0 < self.keep < 1, f"keep must lie between 0 and 1, got {self.keep}")
+        require(
             self.max_drop is None or 0 < self.max_drop < 1,
             f"max_drop must lie between 0 and 1, got {self.max_drop}",
         )
         if self.at_most is None:
             return
         if self.metric is Metric.LATENCY:
-            _require(self.at_most > 0, f"at_most must be positive milliseconds, got {self.at_most}")
+            require(self.at_most > 0, f"at_most must be positive milliseconds, got {self.at_most}")
         else:
-            _require(isinstance(self.at_most, int), f"at_most must be a whole number, got {self.at_most}")
-            _require(self.at_most >= 1, f"at_most must be at least 1, got {self.at_most}")
+            require(isinstance(self.at_most, int), f"at_most must be a whole number, got {self.at_most}")
+            require(self.at_most >= 1, f"at_most must be at least 1, got {self.at_most}")
 
     def target(self, total: int) -> int:
         """The largest amount allowed, for a model that has ``total``; latencies in nanoseconds."""
@@ -147,14 +118,14 @@ class LayerLimits:
     exact: int | float | None = None
 
     def __post_init__(self) -> None:
-        _settle(self)
+        settle(self)
         given = [n for n in ("min_keep", "max_keep", "exact") if getattr(self, n) is not None]
-        _require(bool(given), "give min_keep, max_keep or exact")
-        _require(self.exact is None or given == ["exact"], "exact stands alone: it is both limits")
+        require(bool(given), "give min_keep, max_keep or exact")
+        require(self.exact is None or given == ["exact"], "exact stands alone: it is both limits")
         for name in given:
             value = getattr(self, name)
             share = isinstance(value, float)
-            _require(
+            require(
                 0 < value <= 1 if share else value >= 1,
                 f"{name} must be a width of at least 1, or a share up to 1.0, got {value}",
             )
@@ -215,21 +186,21 @@ class PruneConfig:
     sweep: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        _settle(self)
-        _require(1 <= self.rounds <= 200, f"rounds must lie in 1..200, got {self.rounds}")
-        _require(1 <= self.steps <= MOST_STEPS, f"steps must lie in 1..{MOST_STEPS}, got {self.steps}")
-        _require(self.samples >= 1, f"samples must be at least 1, got {self.samples}")
-        _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
-        _require(
+        settle(self)
+        require(1 <= self.rounds <= 200, f"rounds must lie in 1..200, got {self.rounds}")
+        require(1 <= self.steps <= MOST_STEPS, f"steps must lie in 1..{MOST_STEPS}, got {self.steps}")
+        require(self.samples >= 1, f"samples must be at least 1, got {self.samples}")
+        require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
+        require(
             self.round_to is None or 1 <= self.round_to <= 256,
             f"round_to must lie in 1..256, got {self.round_to}",
         )
-        _require(
+        require(
             0 < self.max_layer_ratio <= 1, f"max_layer_ratio must lie in (0, 1], got {self.max_layer_ratio}"
         )
-        _require(len(self.sweep) <= 20, f"sweep takes at most 20 shares, got {len(self.sweep)}")
-        _require(all(0 < k < 1 for k in self.sweep), f"sweep shares must lie between 0 and 1: {self.sweep}")
-        _require(len(set(self.sweep)) == len(self.sweep), f"sweep names a share twice: {self.sweep}")
+        require(len(self.sweep) <= 20, f"sweep takes at most 20 shares, got {len(self.sweep)}")
+        require(all(0 < k < 1 for k in self.sweep), f"sweep shares must lie between 0 and 1: {self.sweep}")
+        require(len(set(self.sweep)) == len(self.sweep), f"sweep names a share twice: {self.sweep}")
         self.views()
 
     def views(self) -> frozenset[str] | None:
@@ -293,22 +264,22 @@ class FinetuneConfig:
     precision: Precision = Precision.AUTO
 
     def __post_init__(self) -> None:
-        _settle(self)
-        _require(
+        settle(self)
+        require(
             self.epochs is None or 0 <= self.epochs <= 10_000,
             f"epochs must lie in 0..10000, got {self.epochs}",
         )
-        _require(self.steps is None or self.steps >= 0, f"steps must not be negative, got {self.steps}")
-        _require(0 <= self.between < 1, f"between must lie in [0, 1), got {self.between}")
-        _require(self.lr is None or 0 < self.lr <= 10, f"lr must lie in (0, 10], got {self.lr}")
-        _require(0 <= self.weight_decay <= 1, f"weight_decay must lie in 0..1, got {self.weight_decay}")
-        _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
-        _require(0 <= self.distill <= 1, f"distill must lie in 0..1, got {self.distill}")
-        _require(0 <= self.features <= 1000, f"features must lie in 0..1000, got {self.features}")
-        _require(0 <= self.ema < 1, f"ema must lie in [0, 1), got {self.ema}")
-        _require(self.temperature > 0, f"temperature must be positive, got {self.temperature}")
-        _require(0 < self.holdout <= 0.5, f"holdout must lie in (0, 0.5], got {self.holdout}")
-        _require(
+        require(self.steps is None or self.steps >= 0, f"steps must not be negative, got {self.steps}")
+        require(0 <= self.between < 1, f"between must lie in [0, 1), got {self.between}")
+        require(self.lr is None or 0 < self.lr <= 10, f"lr must lie in (0, 10], got {self.lr}")
+        require(0 <= self.weight_decay <= 1, f"weight_decay must lie in 0..1, got {self.weight_decay}")
+        require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
+        require(0 <= self.distill <= 1, f"distill must lie in 0..1, got {self.distill}")
+        require(0 <= self.features <= 1000, f"features must lie in 0..1000, got {self.features}")
+        require(0 <= self.ema < 1, f"ema must lie in [0, 1), got {self.ema}")
+        require(self.temperature > 0, f"temperature must be positive, got {self.temperature}")
+        require(0 < self.holdout <= 0.5, f"holdout must lie in (0, 0.5], got {self.holdout}")
+        require(
             self.patience is None or self.patience >= 1, f"patience must be at least 1, got {self.patience}"
         )
         self.augmentations()
@@ -353,10 +324,10 @@ class ExpandConfig:
     best: bool = False
 
     def __post_init__(self) -> None:
-        _settle(self)
-        _require(1 < self.factor <= 16, f"factor must lie in (1, 16], got {self.factor}")
-        _require(0 < self.threshold <= 1, f"threshold must lie in (0, 1], got {self.threshold}")
-        _require(0 <= self.distill <= 1, f"distill must lie in 0..1, got {self.distill}")
+        settle(self)
+        require(1 < self.factor <= 16, f"factor must lie in (1, 16], got {self.factor}")
+        require(0 < self.threshold <= 1, f"threshold must lie in (0, 1], got {self.threshold}")
+        require(0 <= self.distill <= 1, f"distill must lie in 0..1, got {self.distill}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -379,13 +350,13 @@ class BenchmarkConfig:
     max_time_s: float = 10.0
 
     def __post_init__(self) -> None:
-        _settle(self)
-        _require(bool(self.providers), "providers must not be empty")
-        _require(bool(self.threads), "threads must not be empty")
-        _require(bool(self.batch_sizes), "batch_sizes must not be empty")
-        _require(all(1 <= t <= 1024 for t in self.threads), "threads must lie in 1..1024")
-        _require(all(1 <= b <= 65536 for b in self.batch_sizes), "batch_sizes must lie in 1..65536")
-        _require(
+        settle(self)
+        require(bool(self.providers), "providers must not be empty")
+        require(bool(self.threads), "threads must not be empty")
+        require(bool(self.batch_sizes), "batch_sizes must not be empty")
+        require(all(1 <= t <= 1024 for t in self.threads), "threads must lie in 1..1024")
+        require(all(1 <= b <= 65536 for b in self.batch_sizes), "batch_sizes must lie in 1..65536")
+        require(
             0 < self.min_time_s <= self.max_time_s <= 600, "need 0 < min_time_s <= max_time_s <= 600 seconds"
         )
 
@@ -406,8 +377,8 @@ class ExportConfig:
     samples: int = 128
 
     def __post_init__(self) -> None:
-        _settle(self)
-        _require(1 <= self.samples <= 100_000, f"samples must lie in 1..100000, got {self.samples}")
+        settle(self)
+        require(1 <= self.samples <= 100_000, f"samples must lie in 1..100000, got {self.samples}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -425,17 +396,17 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _settle(self)
-        _require(0 <= self.seed < 2**32, f"seed must lie in 0..2^32-1, got {self.seed}")
+        settle(self)
+        require(0 <= self.seed < 2**32, f"seed must lie in 0..2^32-1, got {self.seed}")
         budget, sweeps = self.prune.budget, self.mode is Mode.SWEEP
-        _require(sweeps == bool(self.prune.sweep), "mode sweep and prune.sweep come together")
+        require(sweeps == bool(self.prune.sweep), "mode sweep and prune.sweep come together")
         limits = (budget.keep, budget.at_most, budget.max_drop)
-        _require(
+        require(
             not sweeps or limits == (None,) * 3,
             "prune.sweep says how much to keep; give no keep, at_most or max_drop beside it",
         )
         widens = self.mode in (Mode.BOTTLENECKS, Mode.EXPAND_PRUNE)
-        _require(
+        require(
             not widens or budget.max_drop is None,
             f"mode {self.mode} must have keep or at_most; prune.budget.max_drop searches by pruning alone",
         )
@@ -445,9 +416,9 @@ class Recipe:
     def _require_gradual(self) -> None:
         """Several cuts need one budget that can be divided, and one plan that it is for."""
         asked, budget = f"prune.steps = {self.prune.steps}", self.prune.budget
-        _require(self.mode is Mode.PRUNE, f"{asked} must have mode prune; mode {self.mode} takes 1")
-        _require(budget.max_drop is None, f"{asked} must have keep or at_most; prune.budget.max_drop takes 1")
-        _require(
+        require(self.mode is Mode.PRUNE, f"{asked} must have mode prune; mode {self.mode} takes 1")
+        require(budget.max_drop is None, f"{asked} must have keep or at_most; prune.budget.max_drop takes 1")
+        require(
             budget.metric in COUNTED,
             f"{asked} must have a prune.budget.metric that is counted ({', '.join(COUNTED)}), "
             f"not {budget.metric}",

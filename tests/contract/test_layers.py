@@ -10,12 +10,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "sosp_core"
 
-#: The words of a recipe, and how numbers are told; other vocabulary; the graph, and mathematics that
-#: knows no graph; running and reading; what each operator means to slots, to torch and to a clock; what
-#: can go; what that costs, how it scores, how it is cut and trained; the decision, and further forms of
-#: its result; its report; the way through.
+#: The words and fields of a recipe, and how numbers are told; other vocabulary; the graph, and
+#: mathematics that knows no graph; running and reading; what each operator means to slots, to torch and
+#: to a clock; what can go; what that costs, how it scores, how it is cut and trained; the decision, and
+#: further forms of its result; its report; the way through.
 LAYERS = (
-    "words units",
+    "fields words units",
     "errors config progress checkpoints archives",
     "ir curvature machine presets",
     "runtime data",
