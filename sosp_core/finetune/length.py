@@ -24,7 +24,8 @@ def divided(config: FinetuneConfig, samples: int, count: int) -> list[FinetuneCo
     """
     earlier, share = count - 1, config.between / (count - 1)
     if config.steps is not None:
-        each = int(config.steps * share)
+        # The last has a step in any case, whatever rounding makes of a ``between`` next to 1.
+        each = max(0, min(int(config.steps * share), (config.steps - 1) // earlier))
         steps = [*[each] * earlier, config.steps - each * earlier]
         return [replace(config, steps=n) for n in steps]
     epochs = epochs_of(config, samples)
