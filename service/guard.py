@@ -39,8 +39,8 @@ from sosp_core.errors import SospError
 
 GUARDED = ("/v1", "/metrics")
 ADMINS = ("/metrics",)
-# A form brings its token in the body, which the page that reads it checks; see service.web.forms.
 PROXIED = re.compile(r"via|forwarded|x-forwarded-.*|x-real-ip")
+# A form brings its token in the body, which the page that reads it checks; see service.web.forms.
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 

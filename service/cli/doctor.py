@@ -101,7 +101,11 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _finding(what: str, look: Callable[[], str]) -> Finding:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from sosp_core.errors import SospError
+
     try:
         return Finding(what, True, look())
-    except Exception as error:  # a driver's own, too: whatever it is, it was looked for
+    except (OSError, SQLAlchemyError, SospError) as error:
         return Finding(what, False, str(error).partition("\n")[0])

@@ -97,8 +97,12 @@ def _moments(
     sums: dict[str, Tensor] = {}
     for inputs in batches:
         for name, x in zip(names, network.tensors(inputs, names), strict=True):
-            rows = x.movedim(axes[name], -1).reshape(-1, x.shape[axes[name]]).double()
-            sums[name] = sums.get(name, torch.zeros((), device=x.device)) + rows.T @ rows
+            rows = x.movedim(axes[name], -1).reshape(-1, x.shape[axes[name]]).float()
+            # Squares of large values overflow float32, and products in float64 are slow on most GPUs.
+            peak = rows.abs().max().clamp(min=torch.finfo(rows.dtype).tiny)
+            rows = rows / peak
+            part = (rows.T @ rows).double() * peak.double().square()
+            sums[name] = sums[name] + part if name in sums else part
     return {name: total.cpu().numpy() for name, total in sums.items() if bool(total.isfinite().all())}
 
 

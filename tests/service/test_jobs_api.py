@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -28,6 +29,15 @@ def order(http: httpx.Client) -> dict[str, Any]:
     model = http.post("/v1/models", content=model_bytes()).json()["id"]
     data = http.post("/v1/datasets", content=npz_bytes()).json()["id"]
     return {"model_id": model, "dataset_id": data}
+
+
+@contextmanager
+def cancelled_soon(http: httpx.Client, job: dict[str, Any]) -> Iterator[None]:
+    """The job is cancelled while the block waits for it."""
+    timer = threading.Timer(0.7, lambda: http.post(job["links"]["cancel"]))
+    timer.start()
+    yield
+    timer.join()
 
 
 def test_a_new_job_is_accepted_and_points_the_way(http: httpx.Client, order: dict[str, Any]) -> None:
@@ -88,11 +98,9 @@ def test_uploads_in_use_cannot_be_deleted(http: httpx.Client, order: dict[str, A
 
 def test_a_long_poll_ends_when_the_job_changes(http: httpx.Client, order: dict[str, Any]) -> None:
     job = http.post("/v1/jobs", json=order).json()
-    timer = threading.Timer(0.7, lambda: http.post(job["links"]["cancel"]))
-    timer.start()
     began = time.monotonic()
-    answer = http.get(job["links"]["self"], params={"wait": 20})
-    timer.join()
+    with cancelled_soon(http, job):
+        answer = http.get(job["links"]["self"], params={"wait": 20})
     assert 0.5 < time.monotonic() - began < 5
     assert answer.json()["state"] == "cancelled"
 
@@ -110,10 +118,8 @@ def test_events_begin_where_the_client_stopped_and_end_with_the_job(
     http: httpx.Client, order: dict[str, Any]
 ) -> None:
     job = http.post("/v1/jobs", json=order).json()
-    timer = threading.Timer(0.5, lambda: http.post(job["links"]["cancel"]))
-    timer.start()
-    stream = http.get(job["links"]["events"])
-    timer.join()
+    with cancelled_soon(http, job):
+        stream = http.get(job["links"]["events"])
     assert stream.headers["content-type"].startswith("text/event-stream")
     assert [line for line in stream.text.splitlines() if line.startswith("id: ")] == ["id: 1", "id: 2"]
     rest = http.get(job["links"]["events"], headers={"Last-Event-ID": "1"})
@@ -129,10 +135,8 @@ def test_a_stream_after_an_event_that_never_was_ends_with_the_job(
     http: httpx.Client, order: dict[str, Any]
 ) -> None:
     job = http.post("/v1/jobs", json=order).json()
-    timer = threading.Timer(0.5, lambda: http.post(job["links"]["cancel"]))
-    timer.start()
-    stream = http.get(job["links"]["events"], headers={"Last-Event-ID": "99"}, timeout=10)
-    timer.join()
+    with cancelled_soon(http, job):
+        stream = http.get(job["links"]["events"], headers={"Last-Event-ID": "99"}, timeout=10)
     assert '"state":"cancelled"' in stream.text
 
 
